@@ -1,0 +1,37 @@
+# Everything sets itself up in .venv; a fresh machine needs only Python 3.11+, git and make.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+OUT    ?= demo-out
+
+.PHONY: demo test lint format types docs clean
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all]" --group dev
+	touch $(READY)
+
+demo: $(READY)  ## the main job on the embedded data; ends with the report's path
+	$(BIN)/kintsugi demo --out $(OUT)
+
+test: $(READY) lint types  ## everything but the marks slow, browser, gpu and data where they cannot run
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY)
+	$(BIN)/mypy
+
+docs: $(READY)  ## write the method catalogue anew from the cards
+	$(BIN)/kintsugi methods --write docs/methods
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,1 @@
+"""Images and their table, groups, readers and writers, and controlled sets with known cracks."""
