@@ -160,7 +160,7 @@ def guided_optimise(
             if run is not None and run.path(name).exists():
                 part = Guided(**run.load_weights(name))
             else:
-                start = None if image is None else image[rows]
+                start = None if image is None else image[rows].detach()
                 part = _batch(generator, condition[rows], objective, how, start, torch_rng(rng, "guide", number))
                 if run is not None:
                     run.save_weights(part.tensors(), name)

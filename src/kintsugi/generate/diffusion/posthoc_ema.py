@@ -44,13 +44,15 @@ class Snapshot:
 
 @dataclass
 class PowerEMA:
-    """Averages of a model's tensors while it trains.
+    """Averages of a model's tensors while it trains; a hook of the training loop.
 
     Args:
         widths: relative standard deviation of each average; two make any other length possible afterwards.
+        every: steps between snapshots; None stores only when :meth:`store` is called.
     """
 
     widths: tuple[float, ...] = (0.05, 0.10)
+    every: int | None = None
     step: int = 0
     averages: list[dict[str, torch.Tensor]] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
@@ -77,6 +79,33 @@ class PowerEMA:
         """Keep a snapshot of each average."""
         for gamma, average in zip(self.gammas, self.averages, strict=True):
             self.snapshots.append(Snapshot(self.step, gamma, {k: v.clone() for k, v in average.items()}))
+
+    def on_step(self, loop: Any) -> None:
+        """Follow the model of a training loop."""
+        self.update(loop.model.state_dict())
+        if self.every is not None and self.step % self.every == 0:
+            self.store()
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """All tensors by flat name, for the loop's checkpoint."""
+        made = {"step": torch.tensor(self.step)}
+        for track, average in enumerate(self.averages):
+            made |= {f"average/{track}/{name}": value for name, value in average.items()}
+        for number, snap in enumerate(self.snapshots):
+            made[f"snapshot/{number}"] = torch.tensor([snap.step, snap.gamma], dtype=torch.float64)
+            made |= {f"stored/{number}/{name}": value for name, value in snap.state.items()}
+        return made
+
+    def load(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go on from what :meth:`state` gave."""
+
+        def part(prefix: str) -> dict[str, torch.Tensor]:
+            return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+        self.step = int(state["step"])
+        self.averages = [part(f"average/{track}/") for track in range(len(self.gammas))] if self.step else []
+        times = sorted(part("snapshot/").items(), key=lambda item: int(item[0]))
+        self.snapshots = [Snapshot(int(when[0]), float(when[1]), part(f"stored/{n}/")) for n, when in times]
 
     def average(self, width: float, step: int | None = None) -> dict[str, torch.Tensor]:
         """The average of relative length ``width`` at ``step`` (default: the last stored one)."""

@@ -127,6 +127,13 @@ def invert(denoise: Denoise, clean: torch.Tensor, levels: Levels, *, iterations:
     return x
 
 
+@torch.no_grad()
+def keep_norm(latent: torch.Tensor, norm: torch.Tensor) -> None:
+    """Rescale every latent of ``[B, ...]`` to its length in ``norm`` ``[B]``, in place."""
+    scale = norm / latent.flatten(1).norm(dim=1).clamp_min(1e-12)
+    latent.mul_(scale.reshape(-1, *[1] * (latent.ndim - 1)))
+
+
 def classifier_free(conditional: torch.Tensor, unconditional: torch.Tensor, scale: float) -> torch.Tensor:
     """Classifier-free guidance, D_u + w (D_c - D_u) (Ho and Salimans 2022, arXiv 2207.12598)."""
     return unconditional + scale * (conditional - unconditional)

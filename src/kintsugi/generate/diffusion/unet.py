@@ -89,7 +89,7 @@ class UNet(nn.Module):
         classes: int,
         *,
         widths: tuple[int, ...] = (32, 80),
-        blocks: tuple[int, ...] = (1, 2),
+        blocks: tuple[int, ...] = (1, 1),
         patch: int = 2,
         embedding: int = 96,
         attention: tuple[int, ...] = (),
