@@ -7,7 +7,7 @@ from torch import nn
 from kintsugi.core.randomness import torch_rng
 from kintsugi.generate.guidance import ConfidenceGuidance
 
-CLASSES = ("a", "b")
+CLASSES = tuple("abcdefgh")
 
 
 class LinearGenerator:
@@ -51,7 +51,7 @@ class Classifier(nn.Module):
     classes = CLASSES
     bounds = (0.0, 1.0)
 
-    def __init__(self, seed, classes=2, size=4, sharp=4.0):
+    def __init__(self, seed, classes=8, size=4, sharp=1.0):
         super().__init__()
         self.norm = nn.BatchNorm2d(3)
         self.weight = nn.Parameter(sharp * torch.randn(3 * size * size, classes, generator=torch_rng(seed)))

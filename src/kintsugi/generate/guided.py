@@ -9,7 +9,6 @@ included. ConfiG (arXiv 2506.02294) puts its confidence objective on the same ma
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -23,6 +22,7 @@ from kintsugi.core.randomness import torch_rng
 from kintsugi.core.run import Run
 from kintsugi.generate.cutouts import Cutouts
 from kintsugi.generate.guidance import GuidanceObjective
+from kintsugi.training.describe import describe
 
 # Gradients of probabilities are tiny where the student is sure; torch's 1e-8 would stop Adam just there.
 ADAM_EPS = 1e-14
@@ -152,7 +152,7 @@ def guided_optimise(
     require(image is None or len(image) == len(condition), "image", None if image is None else tuple(image.shape),
             f"one image for each of the {len(condition)} conditions")  # fmt: skip
     if run is not None:
-        run.start(_config(how, condition, image, objective, rng, batch_size))
+        run.start(_config(generator, how, condition, image, objective, rng, batch_size))
     parts = []
     with frozen(generator, *objective.models()), task("guided images", len(condition)) as tracker:
         for number, rows in enumerate(torch.arange(len(condition)).split(batch_size)):
@@ -252,13 +252,16 @@ def _cosine(step: int, steps: int) -> float:
 
 
 def _config(
-    how: _How, condition: torch.Tensor, image: torch.Tensor | None, objective: GuidanceObjective, rng: int, batch: int
+    generator: DifferentiableGenerator,
+    how: _How,
+    condition: torch.Tensor,
+    image: torch.Tensor | None,
+    objective: GuidanceObjective,
+    rng: int,
+    batch: int,
 ) -> dict[str, Any]:
     """What must agree for finished batches to be used again."""
-    digest = hashlib.blake2b(condition.cpu().numpy().tobytes(), digest_size=8)
-    if image is not None:
-        digest.update(image.detach().cpu().contiguous().numpy().tobytes())
-    named = {field.name: getattr(how, field.name) for field in fields(how) if field.name not in ("lr", "cutouts")}
-    shown = {name: getattr(objective, name) for name in ("form", "gamma") if hasattr(objective, name)}
-    return {**named, "lr": dict(how.lr), "cutouts": repr(how.cutouts), "inputs": digest.hexdigest(),
-            "objective": {"name": type(objective).__name__, **shown}, "rng": rng, "batch_size": batch}  # fmt: skip
+    networks = [part for part in vars(generator).values() if isinstance(part, torch.nn.Module)]
+    return {"settings": describe(how), "objective": describe(objective), "generator": describe(generator),
+            "networks": describe(networks), "condition": describe(condition), "image": describe(image),
+            "rng": rng, "batch_size": batch}  # fmt: skip

@@ -82,6 +82,7 @@ class PixelDiffusion:
         guidance_scale: of classifier-free guidance; 1 is none and needs no second pass.
         checkpointed: compute sampling steps again in the backward pass instead of keeping them.
         inversion: fixed-point iterations for each step when a real image is inverted.
+        checkpoint_every: training steps between checkpoints in a run folder.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
     Attributes:
@@ -109,6 +110,7 @@ class PixelDiffusion:
     guidance_scale: float = 1.0
     checkpointed: bool = False
     inversion: int = 8
+    checkpoint_every: int | None = 200
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -133,7 +135,7 @@ class PixelDiffusion:
         self.levels = karras_levels(self.sampling_steps, sigma_min=self.sigma_min, sigma_max=self.sigma_max)
         self._how = Training(steps=self.steps, batch_size=self.batch_size, lr=self.lr, warmup=self.warmup,
                              optimizer="adam", ema_power=exponent(self.ema), device=self.device,
-                             size=(self.size, self.size))  # fmt: skip
+                             checkpoint_every=self.checkpoint_every, size=(self.size, self.size))  # fmt: skip
         self.classes: tuple[str, ...] = ()
         self._denoiser: Denoiser | None = None
 
