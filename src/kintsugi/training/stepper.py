@@ -123,6 +123,9 @@ class Stepper:
         for key, value in tensors.items():
             if key.startswith("optimizer/"):
                 _, number, name = key.split("/", 2)
+                like = self.parameters[int(number)]
+                if value.shape == like.shape:  # fused kernels walk memory: the layout must be the weight's own
+                    value = torch.empty_like(like, dtype=value.dtype).copy_(value)
                 found["state"].setdefault(int(number), {})[name] = value
         self.optimizer.load_state_dict(found)
         if self.scaler and facts["scaler"]:
