@@ -92,10 +92,8 @@ def audit(case: Case, *, checks: Sequence[str] = CHECKS, encoder: Any = None, sa
         features = embed(encoder, data, cache=case.run.path("cache"), device=case.device)
         notes.append(f"Features come from {encoder.name}.")
         outputs = _outputs(case, features, notes)
-    found = []
-    for name in track(checks, "audit"):
-        found.append(_auditor(name)(data, outputs, numpy_rng(case.seed, "audit", name)))
-    result = Audit(tuple(found), tuple(notes))
+    found = tuple(_auditor(name)(data, outputs, numpy_rng(case.seed, "audit", name)) for name in track(checks, "audit"))
+    result = Audit(found, tuple(notes))
     if save:
         case.run.save_findings(*result.findings)
     return result
