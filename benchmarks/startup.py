@@ -33,7 +33,11 @@ def main() -> None:
     rows = {}
     for name, values in seconds.items():
         median = statistics.median(values)
-        rows[name] = {"median_s": round(median, 4), "ratio_to_bare": round(median / bare, 2), "bound_s": BOUNDS.get(name)}
+        rows[name] = {
+            "median_s": round(median, 4),
+            "ratio_to_bare": round(median / bare, 2),
+            "bound_s": BOUNDS.get(name),
+        }
     print(json.dumps(rows, indent=2))
 
 
