@@ -76,8 +76,8 @@ def audit(case: Case, *, checks: Sequence[str] = CHECKS, encoder: Any = None, sa
         encoder: whose features serve duplicates and cross-validation; None takes the model's, else pixels.
         save: write ``findings.parquet`` into the case's folder.
     """
+    from kintsugi.models.cache import embed
     from kintsugi.models.encoder import ModelEncoder, PixelEncoder, open_encoder
-    from kintsugi.models.predict import embed
 
     for name in checks:
         one_of("checks", name, CHECKS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kintsugi.core.errors import BadData
 from kintsugi.core.randomness import numpy_rng
 
 if TYPE_CHECKING:
@@ -19,21 +20,25 @@ def compare_models(
 
     Args:
         case: whose data, groups and cluster column decide.
-        before: a model, or outputs already made.
+        before: a model, or a black box such as a predictions file.
         after: likewise.
         data: what to compare on; None for the hold-out part.
         tolerance: how far the average may fall, in shares.
         draws: bootstrap draws.
     """
-    from kintsugi.core.batch import Outputs
     from kintsugi.prove.compare import compare
 
-    part = data if data is not None else case.parts.holdout
-    part = part.where(part.labels >= 0)
-    sides = [side if isinstance(side, Outputs) else case.outputs(side, part) for side in (before, after)]
+    whole = data if data is not None else case.parts.holdout
+    (part, first), (other, second) = (case.ask(side, whole) for side in (before, after))
+    if part.ids != other.ids:
+        raise BadData(
+            f"The two sides answered for {len(part)} and {len(other)} samples that are not the same.",
+            "Give predictions of both for every sample of the hold-out part.",
+        )
     cluster = part.column(case.cluster) if case.cluster else None
     return compare(
-        *sides,
+        first,
+        second,
         part.labels,
         case.groups(part),
         cluster=cluster,

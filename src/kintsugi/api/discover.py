@@ -49,8 +49,7 @@ def discover(case: Case, *, method: str = "george", gap: float = 0.1, save: bool
         gap: accuracy below the class's, in shares, from which a group is flagged.
         save: write ``findings.parquet`` into ``discover/`` of the case's folder.
     """
-    model, data = case.need_model(), case.parts.select
-    outputs = case.outputs(model, data, features=True)
+    data, outputs = case.ask(case.need_model(trainable=True), case.parts.select, features=True)
     groups = find(method, "discoverer").load()()(data, outputs, numpy_rng(case.seed, "discover", method))
     result = Discovery(
         groups, _gaps(groups, outputs, data, method, gap), tuple(data.ids), _agreement(case, groups, data)
@@ -65,7 +64,7 @@ def _gaps(groups: Groups, outputs: Outputs, data: ImageSet, method: str, gap: fl
     found = []
     for g, name in enumerate(groups.names):
         members = groups.members(g)
-        label = int(np.bincount(np.maximum(data.labels[members], 0)).argmax())
+        label = int(np.bincount(data.labels[members]).argmax())
         mine, whole = float(right[members].mean()), float(right[data.labels == label].mean())
         found.append(
             Finding(

@@ -141,13 +141,10 @@ def mend(
 
 def _score(case: Case, model: Any) -> Score:
     """Worst-group accuracy and average on the selection part."""
-    data = case.parts.select
-    outputs = case.outputs(model, data)
+    data, outputs = case.ask(model, case.parts.select)
     right, groups = outputs.predicted == data.labels, case.groups(data)
-    return Score(
-        worst=float(min(right[groups.members(g)].mean() for g in range(len(groups)))),
-        average=float(right[data.labels >= 0].mean()),
-    )
+    worst = min(float(right[groups.members(g)].mean()) for g in range(len(groups)))
+    return Score(worst, float(right.mean()))
 
 
 def _try(case: Case, rung: Rung, train: Any, how: Any, start: str, options: dict[str, Any]) -> tuple[Any, Tried]:
