@@ -122,7 +122,7 @@ def mend(
                     models[rung.name], result = _try(case, rung, train, how, start, more)
                     spent += result.seconds
                     tried.append(result)
-                    if rung.cleans and _better(result.score, before):
+                    if rung.clean is not None and _better(result.score, before):
                         train = rung.clean(train)  # the dearer rungs stand on the cleaned data
                 tracker.advance()
         best = _choose(tried, tolerance)

@@ -38,11 +38,6 @@ class Rung:
     obstacle: str = ""
     clean: Callable[[ImageSet], ImageSet] | None = None
 
-    @property
-    def cleans(self) -> bool:
-        """Whether it mends the data."""
-        return self.clean is not None
-
 
 def ladder(case: Case, audit: Audit, train: ImageSet, *, chosen: Sequence[str] | None = None) -> list[Rung]:
     """The rungs for a case, cheapest first.
@@ -75,7 +70,8 @@ def ladder(case: Case, audit: Audit, train: ImageSet, *, chosen: Sequence[str] |
 
 def decide(train: ImageSet, flagged: Sequence[Finding]) -> list[Decision]:
     """What a rule does about flagged findings of the training part: relabel label errors, drop one of a near pair."""
-    here, decisions, gone = set(train.ids), [], set()
+    here, gone = set(train.ids), set[str]()
+    decisions: list[Decision] = []
     for row in flagged:
         if not set(row.ids) <= here:
             continue
