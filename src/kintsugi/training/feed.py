@@ -110,10 +110,10 @@ class Feed:
     ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.uint8]]]:
         asked: deque[tuple[int, NDArray[np.int64]]] = deque()
 
-        def order() -> Iterator[NDArray[np.int64]]:
+        def order() -> Iterator[list[int]]:
             for number in range(start, len(plan)):
                 asked.append((number, plan[number]))
-                yield plan[number]
+                yield plan[number].tolist()
 
         for rows, pixels in self.data.stream(size=self.size, fit=self.fit, workers=self.workers, order=order()):
             number, planned = asked.popleft()

@@ -164,11 +164,12 @@ class _Loop:
 
     def _prepare(self) -> None:
         how, device = self.how, self.processes.device
-        for method in (self.sampler, self.objective, *self.augments):
-            if hasattr(method, "setup"):
-                method.setup(self.data)
         self.model.to(device)
-        self.objective.to(device)
+        self.objective.to(device)  # before setup, which may ask teachers
+        for method in (self.sampler, self.objective, *self.augments):
+            if (setup := getattr(method, "setup", None)) is not None:
+                setup(self.data)
+        self.objective.to(device)  # and after it, for what it made
         if self.processes.world > 1:
             self.processes.same([*self.model.state_dict().values(), *self.objective.state_dict().values()])
         self.feed = Feed(self.data, size=how.size, fit=how.fit, workers=how.workers, device=device)
