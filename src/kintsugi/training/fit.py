@@ -322,8 +322,10 @@ class _Loop:
         how = {name: value for name, value in asdict(self.how).items() if name not in ("workers", "device")}
         parts = {"objective": self.objective, "sampler": self.sampler, "augment": self.augments, "hooks": self.hooks}
         described = {name: describe(part) for name, part in parts.items()}
-        data, model = describe_data(self.data), describe_net(self.model)
-        return {"work": "training", "how": how, "seed": self.seed, "data": data, "model": model, **described}
+        # A model that can say how it is built can be opened again from the folder alone.
+        model = self.model.describe() if hasattr(self.model, "describe") else {}
+        work = {"work": "training", "how": how, "seed": self.seed, "net": describe_net(self.model), "model": model}
+        return {**work, "data": describe_data(self.data), **described}
 
     def _save(self) -> None:
         """A checkpoint, unless the weights are no longer finite."""

@@ -73,7 +73,9 @@ class PlainUNet(nn.Module):
         folded = channels * patch**2
         self.fourier = MPFourier(embedding // 2, rng)
         self.fourier.freqs.mul_(0.5)  # a smoother function of the noise level learns faster here
-        self.noise = nn.Sequential(_linear(embedding // 2, embedding, rng), nn.SiLU(), _linear(embedding, embedding, rng))
+        self.noise = nn.Sequential(
+            _linear(embedding // 2, embedding, rng), nn.SiLU(), _linear(embedding, embedding, rng)
+        )
         self.label = nn.Parameter(torch.randn(classes + 1, embedding, generator=rng))  # the last row: no class
         self.first = _conv(folded, widths[0], 3, rng)
         self.encoder = nn.ModuleList(self._level(w, n, rng) for w, n in zip(widths, blocks, strict=True))

@@ -108,9 +108,7 @@ class UNet(nn.Module):
             heads = max(1, new // 64) if level in attention else 0
             for number in range(count):
                 move = "down" if level and not number else ""
-                self.encoder.append(
-                    Block(width, new, embedding, decoder=False, heads=heads, resample=move, rng=rng)
-                )
+                self.encoder.append(Block(width, new, embedding, decoder=False, heads=heads, resample=move, rng=rng))
                 width = new
                 sides.append(width)
         for level in reversed(range(len(widths))):

@@ -1,0 +1,5 @@
+"""``python -m kintsugi``."""
+
+from kintsugi.cli.main import main
+
+raise SystemExit(main())

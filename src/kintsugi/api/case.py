@@ -1,0 +1,221 @@
+"""`Case`: data, a classifier, and what is done about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kintsugi.api.parts import Parts, divide
+from kintsugi.core.devices import pick
+from kintsugi.core.errors import BadArgument
+from kintsugi.core.run import Run
+from kintsugi.data.groups import Groups
+from kintsugi.data.imageset import ImageSet
+
+if TYPE_CHECKING:
+    from kintsugi.api.audit import Audit
+    from kintsugi.api.discover import Discovery
+    from kintsugi.api.mend import Mended
+    from kintsugi.api.repair import Repaired
+    from kintsugi.api.stress import Stress
+    from kintsugi.core.batch import Outputs
+    from kintsugi.core.verdict import Verdict
+
+
+def load(
+    data: Any,
+    model: Any = None,
+    *,
+    teacher: Any = None,
+    generator: Any = None,
+    attributes: Sequence[str] = (),
+    cluster: str | None = None,
+    classes: Sequence[str] | None = None,
+    weights: str | Path | None = None,
+    held_out: bool | None = None,
+    out: str | Path = "kintsugi-out",
+    device: str = "auto",
+    seed: int = 0,
+    **columns: Any,
+) -> Case:
+    """Open data and models and put them together.
+
+    Args:
+        data: an :class:`ImageSet`, a folder, a table, a tar shard, ``hf:NAME``...; see ``kintsugi.data.open``.
+        model: a module, ``timm:NAME``, ``torchvision:NAME``, an ``.onnx`` file, a predictions file, a run folder...;
+            see ``kintsugi.models.open``. None: only the data is audited.
+        teacher: a robust model to learn from, named in the same ways.
+        generator: a trained image generator (a run folder or ``sd:NAME``), for repairs that make images.
+        attributes: columns that split each class into groups.
+        cluster: column naming what samples share (patient, source image): splits and intervals respect it.
+        classes: class names, where data or model do not carry them.
+        weights: the model's weights file, where its name alone does not say.
+        held_out: whether the model never saw these samples; None when nobody knows.
+        out: folder of the runs.
+        device: ``auto``, ``cpu``, ``cuda``...
+        seed: every random stream is derived from it.
+        columns: names of the table's columns: ``label=``, ``split=``, ``id=``, ``path=``, ``mask=``...
+
+    Raises:
+        KintsugiError: something cannot be read; the message says what to do.
+    """
+    from kintsugi.data.formats import open_data
+
+    kept = (*attributes, cluster) if attributes and cluster else attributes  # none named keeps every column
+    opened = data if isinstance(data, ImageSet) else open_data(data, attributes=kept, classes=classes, **columns)
+    where = pick(device)
+
+    def model_of(spec: Any, file: str | Path | None = None) -> Any:
+        from kintsugi.models.open import open_model
+
+        if spec is None:
+            return None
+        return open_model(spec, data_classes=opened.classes, classes=classes, weights=file, device=str(where))
+
+    return Case(
+        opened,
+        model_of(model, weights),
+        teacher=model_of(teacher),
+        generator=generator,
+        attributes=attributes,
+        cluster=cluster,
+        held_out=held_out,
+        out=out,
+        device=str(where),
+        seed=seed,
+    )
+
+
+class Case:
+    """Data, a classifier, and the verbs. Made by :func:`load`.
+
+    Attributes:
+        data: the image set.
+        model: the classifier, or None.
+        teacher: a robust model to learn from, or None.
+        generator: an image generator, or None.
+        attributes: columns that split each class into groups.
+        run: folder of everything the verbs write.
+    """
+
+    def __init__(
+        self,
+        data: ImageSet,
+        model: Any = None,
+        *,
+        teacher: Any = None,
+        generator: Any = None,
+        attributes: Sequence[str] = (),
+        cluster: str | None = None,
+        held_out: bool | None = None,
+        out: str | Path = "kintsugi-out",
+        device: str = "cpu",
+        seed: int = 0,
+    ) -> None:
+        for name in (*attributes, *([cluster] if cluster else [])):
+            data.column(name)
+        self.data, self.model, self.teacher, self._generator = data, model, teacher, generator
+        self.attributes, self.cluster, self.held_out = tuple(attributes), cluster, held_out
+        self.run, self.device, self.seed = Run(out), device, seed
+
+    def __repr__(self) -> str:
+        return f"Case({self.data!r}, model={type(self.model).__name__}, out={str(self.run.dir)!r})"
+
+    @cached_property
+    def parts(self) -> Parts:
+        """Train, select and hold-out parts."""
+        return divide(self.data, seed=self.seed, cluster=self.cluster)
+
+    @cached_property
+    def generator(self) -> Any:
+        """The generator, opened on first use."""
+        if not isinstance(self._generator, str | Path):
+            return self._generator
+        from kintsugi.generate.open import open_generator
+
+        return open_generator(self._generator, classes=self.data.classes, device=self.device)
+
+    def groups(self, data: ImageSet) -> Groups:
+        """Class by attributes where attributes are known, else the classes."""
+        return data.groups("label", *self.attributes)
+
+    def need_model(self, *, trainable: bool = False) -> Any:
+        """The model, or a clear answer that there is none (or that it cannot be trained)."""
+        if self.model is None:
+            raise BadArgument(
+                "No model was given.", "Name one with --model, such as timm:resnet18 or a predictions file."
+            )
+        if trainable and not hasattr(self.model, "parameters"):
+            raise BadArgument(
+                "The model is a black box (predictions or an exported graph) and cannot be repaired.",
+                "Give a model with weights, such as timm:NAME with --weights FILE.",
+            )
+        return self.model
+
+    def ask(self, model: Any, data: ImageSet, *, features: bool = False) -> tuple[ImageSet, Outputs]:
+        """What a model says of the labelled samples that can be read: those samples, and the outputs in their order."""
+        from kintsugi.models.predict import predict
+
+        labelled = data.where(data.labels >= 0)
+        outputs = predict(model, labelled, device=self.device, features=features, held_out=self.held_out)
+        if len(outputs.id) == len(labelled):
+            return labelled, outputs
+        place = {name: row for row, name in enumerate(labelled.ids)}
+        return labelled.select([place[name] for name in outputs.id]), outputs
+
+    def audit(self, **options: Any) -> Audit:
+        """What is wrong with the data: broken files, duplicates, label errors, groups that miss or differ."""
+        from kintsugi.api.audit import audit
+
+        return audit(self, **options)
+
+    def stress(self, **options: Any) -> Stress:
+        """Where the model breaks when images change: corruptions, attacks, planted cues."""
+        from kintsugi.api.stress import stress
+
+        return stress(self, **options)
+
+    def discover(self, **options: Any) -> Discovery:
+        """On what the model leans: groups inferred from its features, without group labels."""
+        from kintsugi.api.discover import discover
+
+        return discover(self, **options)
+
+    def repair(self, with_: str, **options: Any) -> Repaired:
+        """Repair the model by one method of the house, named as in ``kintsugi methods``."""
+        from kintsugi.api.repair import repair
+
+        return repair(self, with_, **options)
+
+    def compare(self, before: Any, after: Any, **options: Any) -> Verdict:
+        """Paired tests per group on the hold-out part."""
+        from kintsugi.api.compare import compare_models
+
+        return compare_models(self, before, after, **options)
+
+    def mend(self, **options: Any) -> Mended:
+        """The whole loop: audit, stress, discover, try repairs from the cheapest, prove the best once."""
+        from kintsugi.api.mend import mend
+
+        return mend(self, **options)
+
+    def report(self, run: Run | None = None) -> Path:
+        """Write ``report.html`` of a run again from what the run recorded."""
+        from kintsugi.report.content import Report
+
+        where = run or self.run
+        return Report.load(where).save(where)
+
+    def config(self, verb: str, **options: Any) -> Mapping[str, Any]:
+        """What identifies a run of a verb: another one in the same folder is refused."""
+        return {
+            "verb": verb,
+            "data": self.data.fingerprint,
+            "samples": len(self.data),
+            "classes": list(self.data.classes),
+            "attributes": list(self.attributes),
+            "seed": self.seed,
+            **options,
+        }

@@ -1,0 +1,1 @@
+"""Controlled sets made of real images, with cracks whose place is known."""
