@@ -99,7 +99,7 @@ def found_of(mended: Mended, planted: Planted, case: Case) -> dict[str, float]:
     ids = [name for name in case.data.ids if name in train]
     wrong = np.array([name in planted.wrong for name in ids])
     return {
-        "wrong labels": float(average_precision(wrong, labels.scores(ids))),
+        "wrong labels": float(average_precision(labels.scores(ids), wrong)),
         "near duplicates": _pair_precision(twins, planted, train),
     }
 
@@ -113,4 +113,4 @@ def _pair_precision(found: Findings, planted: Planted, train: set[str]) -> float
     }
     pairs: list[Any] = [*scored, *(planted.pairs - set(scored))]
     truth = np.array([pair in planted.pairs for pair in pairs])
-    return float(average_precision(truth, np.array([scored.get(pair, 0.0) for pair in pairs])))
+    return float(average_precision(np.array([scored.get(pair, 0.0) for pair in pairs]), truth))

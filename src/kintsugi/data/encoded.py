@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kintsugi.data.decode import Content, decode, picture
+from kintsugi.data.decode import Content, decode, header, picture
 from kintsugi.data.source import BadImage, Problem
 
 if TYPE_CHECKING:
@@ -54,6 +54,11 @@ class Encoded(ABC):
     def picture(self, row: int, enough: tuple[int, int] | None = None) -> Image.Image:
         """The image as a Pillow picture, perhaps shrunk on loading; see :class:`kintsugi.data.source.Pictures`."""
         return picture(self.encoded(row), self.where(row), enough=enough, note=lambda *why: self._note(row, *why))
+
+    def shape(self, row: int) -> tuple[int, int]:
+        """(height, width) as stored, before orientation, from the header alone."""
+        found = header(self.encoded(row), self.where(row))
+        return found.height, found.width
 
     def content(self, row: int) -> bytes:
         """The encoded image as it is."""

@@ -146,6 +146,10 @@ class ArraySource:
         image = self.image[row]
         return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
 
+    def shape(self, row: int) -> tuple[int, int]:  # noqa: ARG002 - all are of one size
+        """(height, width)."""
+        return self.image.shape[1], self.image.shape[2]
+
     def gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Many images at once, uint8 ``[n, H, W, 3]``: the fast path for sets in memory."""
         image = self.image[rows]
@@ -183,6 +187,11 @@ class Joined:
         part, inner = self.find(row)
         return picture_of(part, inner, enough)
 
+    def shape(self, row: int) -> tuple[int, int]:
+        """(height, width) of one image of the part it lies in."""
+        part, inner = self.find(row)
+        return shape_of(part, inner)
+
     @property
     def gather(self) -> Callable[[NDArray[np.int64]], NDArray[np.uint8]] | None:
         """The fast path, where every part has it and all images are of one size."""
@@ -207,3 +216,10 @@ def picture_of(source: Source, row: int, enough: tuple[int, int] | None = None) 
     from PIL import Image
 
     return Image.fromarray(source.read(row))
+
+
+def shape_of(source: Source, row: int) -> tuple[int, int]:
+    """(height, width) of one image as stored, without decoding it where the source can tell."""
+    tell = getattr(source, "shape", None)
+    height, width = tell(row) if tell is not None else source.read(row).shape[:2]
+    return int(height), int(width)

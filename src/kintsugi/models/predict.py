@@ -95,7 +95,7 @@ def batches(
     exact and differentiable.
     """
     fit = "crop"
-    if size is None and preprocess is not None and not hasattr(data.source, "gather"):
+    if size is None and preprocess is not None and getattr(data.source, "gather", None) is None:
         size, fit = preprocess.decode
     order: Any = None if rows is None else [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
     return data.stream(batch_size, size=size, fit=fit, order=order)
