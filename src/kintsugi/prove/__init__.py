@@ -1,0 +1,1 @@
+"""Evidence: a method against its baseline, a classifier against its repaired self."""
