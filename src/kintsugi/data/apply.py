@@ -120,7 +120,8 @@ def apply_decisions(data: ImageSet, decisions: Mapping[str, Decision] | Iterable
             raise BadArgument.of("decisions", decision, "decisions, as read by read_decisions")
         if decision.data != data.fingerprint:
             raise BadData(
-                f"The decision on {decision.finding!r} was made on other data ({decision.data}, not {data.fingerprint}).",
+                f"The decision on {decision.finding!r} was made on other data ({decision.data} instead of "
+                f"{data.fingerprint}).",
                 "Use the decisions made for this data.",
             )
         latest.pop(decision.finding, None)  # so that the order is that of the decisions that count
