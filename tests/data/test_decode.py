@@ -8,6 +8,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from data_pictures import encoded, image, put
 from PIL import Image
 from torchvision.transforms import v2
 
@@ -15,7 +16,6 @@ from kintsugi.data import decode as module
 from kintsugi.data.decode import decode, header
 from kintsugi.data.source import BadImage
 from kintsugi.data.stream import resized
-from data_pictures import encoded, image, put
 
 
 def reason(content, **options):
@@ -171,7 +171,9 @@ def test_below_the_limit_a_large_image_is_shrunk_on_loading():
 def test_what_is_no_bomb_raises_no_warning(tmp_path):
     path = put(tmp_path / "x.png", png_header(10_000, 10_000))
     program = f"from pathlib import Path; from kintsugi.data.decode import header; header(Path({str(path)!r}), 'x')"
-    done = subprocess.run([sys.executable, "-W", "error::RuntimeWarning", "-c", program], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", "-c", program], capture_output=True, text=True
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -89,7 +89,7 @@ class Patch:
         back = [number for number, name in enumerate(before.ids) if name in dropped]
         rows = np.concatenate([changed.rows, before.rows[back]])
         table = pa.concat_tables([table, before.table.take(pa.array(back, pa.int64()))], promote_options="permissive")
-        table = table.select([*before.columns, *(name for name in changed.columns if name not in before.columns)])
+        table = table.select([*before.columns, *(name for name in table.column_names if name not in before.columns)])
         order = np.argsort(np.array([*again, *back], dtype=np.int64), kind="stable")
         return ImageSet(
             changed.source, table.take(pa.array(order)), changed.classes, rows=rows[order], problems=changed.problems

@@ -35,7 +35,6 @@ def resized(
     image: NDArray[np.uint8] | Image.Image,
     size: tuple[int, int],
     fit: str = "crop",
-    resample: Image.Resampling = Image.Resampling.BILINEAR,
 ) -> NDArray[np.uint8]:
     """Bring one image (``[H, W, 3]``, ``[H, W]`` or a picture) to ``size`` (height, width).
 
@@ -47,13 +46,13 @@ def resized(
     if (picture.height, picture.width) == (height, width):
         return np.asarray(picture)
     if fit == "squash":
-        return np.asarray(picture.resize((width, height), resample))
+        return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
     wide = height * picture.width >= width * picture.height  # wider than the wanted shape
     if (fit == "crop") == wide:
         inner = (max(1, int(height * picture.width / picture.height)), height)
     else:
         inner = (width, max(1, int(width * picture.height / picture.width)))
-    scaled = picture if picture.size == inner else picture.resize(inner, resample)
+    scaled = picture if picture.size == inner else picture.resize(inner, Image.Resampling.BILINEAR)
     left, top = round((inner[0] - width) / 2.0), round((inner[1] - height) / 2.0)
     return np.asarray(scaled.crop((left, top, left + width, top + height)))
 
