@@ -62,7 +62,7 @@ def test_mixed_sizes_need_a_size(tmp_path):
         list(data.stream(workers=2))
     assert "5 x 5" in str(caught.value)
     for fit in ("crop", "pad", "squash"):
-        ((rows, images),) = data.stream(size=(4, 7), fit=fit)
+        ((_, images),) = data.stream(size=(4, 7), fit=fit)
         assert images.shape == (2, 4, 7, 3)
 
 

@@ -138,7 +138,7 @@ def test_files_that_lead_out_or_are_missing_are_left_out(tmp_path):
         "gone.png": "missing",
         "..": "outside",
     }
-    with pytest.raises(BadData, match="None of the 8 files.*root"):
+    with pytest.raises(BadData, match=r"None of the 8 files.*root"):
         open_data(path, root=put(tmp_path / "other" / "x", b"").parent)
 
 
@@ -155,23 +155,23 @@ def test_what_is_wrong_with_a_table_is_named(tmp_path):
             open_data(path, **options)
     with pytest.raises(BadArgument, match="list of names"):
         open_data(path, attributes="place")
-    with pytest.raises(BadData, match="'b' .* outside"):
+    with pytest.raises(BadData, match=r"'b' .* outside"):
         open_data(path, classes=["a"])
     with pytest.raises(BadData, match="outside the 2 classes"):
         open_data(table(tmp_path, "file_name,label\n0.png,0\n1.png,2\n"), classes=["a", "b"])
     with pytest.raises(BadData, match="'x' occurs more than once"):
         open_data(table(tmp_path, "file_name,id,label\n0.png,x,a\n1.png,x,b\n"))
-    with pytest.raises(BadArgument, match="usual name.*photo, label"):
+    with pytest.raises(BadArgument, match=r"usual name.*photo, label"):
         open_data(table(tmp_path, "photo,label\n0.png,a\n"))
     with pytest.raises(BadData, match="holds no images"):
         open_data(table(tmp_path, "file_name,label\n"))
     for text in ("file_name,label\n0.png\n", ""):
-        with pytest.raises(BadData, match="labels.csv cannot be read as a table"):
+        with pytest.raises(BadData, match=r"labels.csv cannot be read as a table"):
             open_data(table(tmp_path, text))
     latin = put(tmp_path / "latin.csv", "file_name,label\n0.png,sn\xf6\n".encode("latin-1"))
-    with pytest.raises(BadData, match="latin.csv cannot be read"):
+    with pytest.raises(BadData, match=r"latin.csv cannot be read"):
         open_data(latin)
-    with pytest.raises(BadData, match="not Parquet|cannot be read"):
+    with pytest.raises(BadData, match=r"not Parquet|cannot be read"):
         open_data(put(tmp_path / "t.parquet", b"no parquet"))
 
 
