@@ -2,7 +2,7 @@
 
 Measures on a 64 x 64 copy, as CleanVision (Cleanlab, 2022) takes them: dark when the 99th percentile of luminance is
 low, bright when the 5th is high, blank when luminance hardly varies, blurred when the variance of its Laplacian is
-small. Sizes come from the headers: odd when an image is many times larger or smaller than the median. The thresholds
+small (ours: in units of luminance's own variance, so that a dark or faint image is not blurred for being so). Sizes come from the headers: odd when an image is many times larger or smaller than the median. The thresholds
 are ours: fixed, conservative, and meant to be looked at.
 
 An image that was small to begin with is never called blurred: enlarging it to 64 pixels is what blurred it.
@@ -47,14 +47,14 @@ class BrokenFiles:
         dark: 99th percentile of luminance (0..1) below which an image is dark.
         bright: 5th percentile of luminance above which it is bright.
         blank: standard deviation of luminance below which it is blank.
-        blurred: variance of the Laplacian of luminance below which it is blurred.
+        blurred: variance of the Laplacian over that of luminance below which it is blurred.
         odd: factor by which area or aspect may differ from the median's.
     """
 
     dark: float = 0.15
     bright: float = 0.95
     blank: float = 0.004
-    blurred: float = 2e-4
+    blurred: float = 0.02
     odd: float = 10.0
 
     def __post_init__(self) -> None:
@@ -108,7 +108,7 @@ class BrokenFiles:
 
 
 def measure(image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """99th and 5th percentile, standard deviation and variance of the Laplacian of luminance in 0..1.
+    """99th and 5th percentile and standard deviation of luminance in 0..1, and its Laplacian's relative variance.
 
     Args:
         image: uint8 ``[B, H, W, 3]``.
@@ -121,7 +121,8 @@ def measure(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     around = luma[:, :-2, 1:-1] + luma[:, 2:, 1:-1] + luma[:, 1:-1, :-2] + luma[:, 1:-1, 2:]
     laplacian = around - 4 * luma[:, 1:-1, 1:-1]
     high, low = np.percentile(flat, [99, 5], axis=1)
-    return np.stack([high, low, flat.std(axis=1), laplacian.var(axis=(1, 2))], axis=1)
+    spread = flat.std(axis=1)
+    return np.stack([high, low, spread, laplacian.var(axis=(1, 2)) / np.maximum(spread, 1e-6) ** 2], axis=1)
 
 
 def _shapes(data: ImageSet, readable: NDArray[np.bool_]) -> NDArray[np.float64]:
