@@ -178,6 +178,8 @@ def _batch(
     rng: torch.Generator,
 ) -> Guided:
     """One batch from start to kept iterates."""
+    modules = [model for model in objective.models() if isinstance(model, torch.nn.Module)]
+    place = next((weight.device for module in modules for weight in module.parameters()), condition.device)
     state = generator.init_state(condition, rng, image)
     leaves = _leaves(state, how.lr)
     optimizer = torch.optim.Adam([{"params": [leaf], "lr": how.lr[name]} for name, leaf in leaves.items()],
@@ -190,7 +192,7 @@ def _batch(
     for step in range(how.steps + 1):
         final = step == how.steps
         with torch.set_grad_enabled(not final):
-            predicted = generator.decode(state, condition, last=1 if final else len(how.last_weights))
+            predicted = generator.decode(state, condition, last=1 if final else len(how.last_weights)).to(place)
         shown = predicted[-1].detach()
         label = condition.to(shown.device)
         with torch.no_grad():
