@@ -61,6 +61,7 @@ def test_outputs(tmp_path, options):
     assert isinstance(model, BlackBox)
     assert np.allclose(predict(model, data()).prob, expected(), atol=1e-5)
     assert np.allclose(model.outputs(data()).prob, expected(), atol=1e-5)
+    assert not hasattr(model, "features")
     assert any("does not state its preprocessing" in note for note in model.notes)
 
 
@@ -109,6 +110,6 @@ def test_what_is_not_a_classifier_is_refused(tmp_path):
     with pytest.raises(BadArgument, match="2 class names for the 4 outputs"):
         open_model(export(tmp_path / "m.onnx"), classes=["a", "b"])
     with pytest.raises(BadArgument, match="no features"):
-        open_model(tmp_path / "m.onnx").features(torch.rand(1, 3, 8, 8))
+        predict(open_model(tmp_path / "m.onnx", data_classes=data().classes), data(), features=True)
     with pytest.raises(BadArgument, match="no features"):
         open_encoder(str(tmp_path / "m.onnx"))
