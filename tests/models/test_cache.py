@@ -2,6 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
@@ -112,6 +113,39 @@ def test_bad_images_are_rows_of_nan(tmp_path):
     assert np.isnan(made[1]).all()
     assert np.allclose(made[[0, 2]], 100 / 255)
     assert [problem.id for problem in images.problems] == ["b"]
+
+
+def photographs(folder, *names):
+    from kintsugi.data.formats import open_data
+
+    for name in names:
+        file = folder / "a" / f"{name}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shade = sum(map(ord, name)) % 200
+        Image.fromarray(np.full((6, 6, 3), shade, dtype=np.uint8)).save(file)
+    return open_data(folder)
+
+
+def test_files_are_known_by_their_bytes(tmp_path):
+    cache = tmp_path / "cache"
+    embed(Counting(), photographs(tmp_path / "one", "x", "y"), cache=cache)
+    grown = photographs(tmp_path / "two", "w", "x", "y")  # a copy elsewhere, with one more
+    encoder = Counting()
+    made = embed(encoder, grown, cache=cache)
+    assert encoder.count == 1
+    assert np.allclose(made[:, 0] * 255, [sum(map(ord, name.split("/")[-1][0])) for name in grown.ids], atol=1e-3)
+    joined = ImageSet.concat([grown, data(3)])
+    again = Counting()
+    assert embed(again, joined, cache=cache).shape == (6, 3)
+    assert again.count == 3
+
+
+def test_a_file_that_vanishes_is_a_row_of_nan(tmp_path):
+    images = photographs(tmp_path / "one", "x", "y")
+    (tmp_path / "one" / "a" / "x.png").unlink()
+    made = embed(Counting(), images, cache=tmp_path / "cache")
+    assert np.isnan(made[0]).all()
+    assert np.isfinite(made[1]).all()
 
 
 def test_nan_vectors_are_refused():

@@ -100,7 +100,7 @@ def test_class_files(tmp_path):
     assert read_classes(tmp_path / "a.json") == {"land": ["crow"], "water": ["duck"]}
     with pytest.raises(BadData, match="line 1"):
         read_classes(tmp_path / "bad.csv")
-    with pytest.raises(BadData, match="no.txt"):
+    with pytest.raises(BadData, match=r"no\.txt"):
         read_classes(tmp_path / "no.txt")
 
 

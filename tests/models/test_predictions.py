@@ -110,7 +110,7 @@ def test_unnormalised_rows_are_named(tmp_path, kind):
 
 
 def test_repeated_ids_are_named(tmp_path):
-    with pytest.raises(BadData, match="1 repeated ids, first 'a.png'"):
+    with pytest.raises(BadData, match=r"1 repeated ids, first 'a\.png'"):
         Predictions(write(tmp_path, "csv", ids=["a.png", "b.png", "a.png", "d.png"]))
 
 
@@ -132,7 +132,7 @@ def test_broken_files_are_named(tmp_path, name, content, said):
 
 
 def test_wrong_arguments(tmp_path):
-    with pytest.raises(BadArgument, match="p.txt"):
+    with pytest.raises(BadArgument, match=r"p\.txt"):
         Predictions(tmp_path / "p.txt")
     with pytest.raises(BadData, match="not a file"):
         Predictions(tmp_path / "p.csv")
@@ -140,7 +140,7 @@ def test_wrong_arguments(tmp_path):
     with pytest.raises(BadData, match="needs 'id'"):
         Predictions(tmp_path / "p.npz")
     np.savez(tmp_path / "p.npz", id=IDS, prob=np.array([{}], dtype=object))
-    with pytest.raises(BadData, match="p.npz"):
+    with pytest.raises(BadData, match=r"p\.npz"):
         Predictions(tmp_path / "p.npz")
     with pytest.raises(BadData, match="class names"):
         Predictions(write(tmp_path, "parquet list"), ("a", "b"))

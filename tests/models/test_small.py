@@ -68,7 +68,7 @@ def shared(name):
 @pytest.mark.parametrize(("depth", "accuracy"), [(20, 0.9175), (32, 0.9290)])
 def test_published_cifar_checkpoints(depth, accuracy):
     arrays = np.load(shared("cifar10_10k_train_2k_test_with_cifar10n.npz"))
-    names = "airplane automobile bird cat deer dog frog horse ship truck".split()
+    names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
     data = ImageSet.from_arrays(arrays["x_test"], arrays["y_test"], names)
     file = shared(f"cifar10_resnet{depth}_akamaster_state_dict.pth")
     model = open_model(f"small:resnet{depth}", data_classes=names, weights=file)

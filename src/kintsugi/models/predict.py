@@ -79,6 +79,8 @@ def _both(model: Any, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     if hasattr(model, "features_and_logits"):
         made: tuple[torch.Tensor, torch.Tensor] = model.features_and_logits(image)
         return made
+    if not hasattr(model, "features"):
+        raise BadArgument(f"{type(model).__name__} gives no features:", "use a torch model, or name an encoder.")
     return model.features(image), model(image)
 
 
