@@ -106,7 +106,9 @@ class Pair:
         self.began = self.now()
 
 
-def measure(name: str, net: nn.Module, side: int, batch_size: int, steps: int, device: str, clock: str) -> dict[str, object]:
+def measure(
+    name: str, net: nn.Module, side: int, batch_size: int, steps: int, device: str, clock: str
+) -> dict[str, object]:
     rng = np.random.default_rng(0)
     count = batch_size * 40
     image = rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)

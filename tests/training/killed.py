@@ -8,7 +8,7 @@ import sys
 import time
 
 import torch
-from nets import SmallNet, two_classes
+from training_nets import SmallNet, two_classes
 
 from kintsugi.core.run import Run
 from kintsugi.data.groups import Groups
@@ -32,7 +32,16 @@ def train(folder, hooks=()):
     data = with_groups(data, Groups.of({"label": data.labels, "row": (data.labels * 0 + range(60)) // 40}))
     model = SmallNet(dropout=0.3, seed=1)
     how = Training(
-        epochs=7, batch_size=8, lr=0.01, ema=0.9, accumulate=2, warmup=3, clip=1.0, checkpoint_every=4, log_every=3, device="cpu"
+        epochs=7,
+        batch_size=8,
+        lr=0.01,
+        ema=0.9,
+        accumulate=2,
+        warmup=3,
+        clip=1.0,
+        checkpoint_every=4,
+        log_every=3,
+        device="cpu",
     )
     run = fit(
         model,
