@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from training_nets import SmallNet, two_classes, weights
 from torch import nn
 from torch.nn import functional
+from training_nets import SmallNet, two_classes, weights
 
 from kintsugi.core.errors import BadArgument, BadCheckpoint, BadData, RunBusy
 from kintsugi.core.randomness import numpy_rng
@@ -210,7 +211,7 @@ def test_a_loss_that_is_not_finite_is_named_and_the_checkpoint_kept(tmp_path):
             return Loss(loss.total * float("nan")) if self.seen == 7 else loss
 
     how = Training(steps=20, batch_size=8, checkpoint_every=4, device="cpu")
-    with pytest.raises(Diverged, match="step 7.*step 4"):
+    with pytest.raises(Diverged, match=r"step 7.*step 4"):
         fit(SmallNet(), two_classes(32), Break(), how=how, run=Run(tmp_path))
     assert json.loads(facts(tmp_path))["step"] == 4
     with pytest.raises(Diverged, match="step 7"):
@@ -339,7 +340,7 @@ torch.save({"weights": weights(model), "lines": len(run.metrics())}, sys.argv[1]
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path):
-    here = os.path.dirname(__file__)
+    here = str(Path(__file__).parent)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([here, *sys.path])}
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)

@@ -27,7 +27,7 @@ def test_mixup_blends_with_the_image_before(batch, alpha):
     shares = []
     for seed in range(200):
         mixed = Mixup(alpha, classes=3)(batch, rng(seed))
-        a = float((mixed.target[1, 1]))  # the neighbour, sample 0, is of another class
+        a = float(mixed.target[1, 1])  # the neighbour, sample 0, is of another class
         assert 0.5 <= a <= 1.0
         for i in range(6):
             torch.testing.assert_close(mixed.image[i], a * batch.image[i] + (1 - a) * batch.image[i - 1])
