@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 import math
 import statistics
@@ -41,7 +42,7 @@ class Block(nn.Module):
 
 def resnet20() -> nn.Module:
     widths = [16] * 4 + [32] * 3 + [64] * 3
-    blocks = [Block(a, b, 2 if b > a else 1) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+    blocks = [Block(a, b, 2 if b > a else 1) for a, b in itertools.pairwise(widths)]
     stem = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
 
@@ -94,10 +95,10 @@ class Pair:
             torch.cuda.synchronize()
         return self.clock()
 
-    def on_start(self, loop) -> None:
+    def on_start(self, _loop) -> None:
         self.began = self.now()
 
-    def on_step(self, loop) -> None:
+    def on_step(self, _loop) -> None:
         between = self.now()
         self.bare.step()
         end = self.now()
@@ -106,7 +107,9 @@ class Pair:
         self.began = self.now()
 
 
-def measure(name: str, net: nn.Module, side: int, batch_size: int, steps: int, device: str, clock: str) -> dict[str, object]:
+def measure(
+    name: str, net: nn.Module, side: int, batch_size: int, steps: int, device: str, clock: str
+) -> dict[str, object]:
     rng = np.random.default_rng(0)
     count = batch_size * 40
     image = rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)

@@ -8,7 +8,7 @@ import sys
 import time
 
 import torch
-from nets import SmallNet, two_classes
+from training_nets import SmallNet, two_classes
 
 from kintsugi.core.run import Run
 from kintsugi.data.groups import Groups

@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from nets import SmallNet, two_classes, weights
 from torch import nn
 from torch.nn import functional
+from training_nets import SmallNet, two_classes, weights
 
 from kintsugi.core.errors import BadArgument, BadCheckpoint, BadData, RunBusy
 from kintsugi.core.randomness import numpy_rng
@@ -148,7 +149,12 @@ def test_images_from_files_train_as_those_in_memory():
     with pytest.raises(BadData, match="could be read"):
         fit(SmallNet(), ImageSet(Slow(), data.table, data.classes), ERM(), how=how)
     broken = [row for row in range(30) if row != 4]  # whole batches are lost
-    run = fit(SmallNet(), ImageSet(Slow(), data.table, data.classes), ERM(), how=Training(epochs=3, batch_size=2, log_every=1, device="cpu"))
+    run = fit(
+        SmallNet(),
+        ImageSet(Slow(), data.table, data.classes),
+        ERM(),
+        how=Training(epochs=3, batch_size=2, log_every=1, device="cpu"),
+    )
     assert [line["step"] for line in run.metrics()] == [1, 2, 3]
 
 
@@ -205,7 +211,7 @@ def test_a_loss_that_is_not_finite_is_named_and_the_checkpoint_kept(tmp_path):
             return Loss(loss.total * float("nan")) if self.seen == 7 else loss
 
     how = Training(steps=20, batch_size=8, checkpoint_every=4, device="cpu")
-    with pytest.raises(Diverged, match="step 7.*step 4"):
+    with pytest.raises(Diverged, match=r"step 7.*step 4"):
         fit(SmallNet(), two_classes(32), Break(), how=how, run=Run(tmp_path))
     assert json.loads(facts(tmp_path))["step"] == 4
     with pytest.raises(Diverged, match="step 7"):
@@ -252,7 +258,11 @@ def test_early_stop_returns_the_best_weights():
 
     model = SmallNet()
     run = fit(
-        model, two_classes(16), ERM(), how=Training(epochs=9, batch_size=8, device="cpu"), hooks=[Score(), EarlyStop("score", 2)]
+        model,
+        two_classes(16),
+        ERM(),
+        how=Training(epochs=9, batch_size=8, device="cpu"),
+        hooks=[Score(), EarlyStop("score", 2)],
     )
     assert run.metrics()[-1]["best_score"] == 0.9
     assert len(kept) == 4
@@ -268,7 +278,9 @@ def test_validation_counts_by_hand():
     hit = (logits.argmax(1).numpy() == valid.labels).astype(float)
     assert line["valid_accuracy"] == pytest.approx(hit.mean())
     assert line["valid_worst"] == pytest.approx(min(hit[:2].mean(), hit[2:8].mean(), hit[8:].mean()))
-    assert line["valid_loss"] == pytest.approx(float(functional.cross_entropy(logits, torch.from_numpy(valid.labels))), rel=1e-5)
+    assert line["valid_loss"] == pytest.approx(
+        float(functional.cross_entropy(logits, torch.from_numpy(valid.labels))), rel=1e-5
+    )
 
 
 def test_bad_settings_are_refused_by_name():
@@ -300,14 +312,20 @@ def test_learning_rates(schedule):
 
 
 def test_bf16_on_the_cpu_learns():
-    run = fit(SmallNet(), two_classes(64), ERM(), how=Training(epochs=6, batch_size=16, lr=0.05, precision="bf16", device="cpu"), valid=two_classes(40, seed=9))
+    run = fit(
+        SmallNet(),
+        two_classes(64),
+        ERM(),
+        how=Training(epochs=6, batch_size=16, lr=0.05, precision="bf16", device="cpu"),
+        valid=two_classes(40, seed=9),
+    )
     assert run.metrics()[-1]["valid_accuracy"] > 0.9
 
 
 SCRIPT = """
 import sys
 import torch
-from nets import SmallNet, two_classes, weights
+from training_nets import SmallNet, two_classes, weights
 from kintsugi.training.fit import fit
 from kintsugi.training.objective.erm import ERM
 from kintsugi.training.settings import Training
@@ -322,12 +340,21 @@ torch.save({"weights": weights(model), "lines": len(run.metrics())}, sys.argv[1]
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path):
-    here = os.path.dirname(__file__)
+    here = str(Path(__file__).parent)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([here, *sys.path])}
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     subprocess.run([sys.executable, script, tmp_path / "one"], check=True, env=environment)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+    ]
     launch += ["--mixed_precision", "no", "--dynamo_backend", "no", str(script), str(tmp_path / "two"), "several"]
     subprocess.run(launch, check=True, env=environment)
     one, first, second = (torch.load(tmp_path / name, weights_only=True) for name in ("one", "two0", "two1"))

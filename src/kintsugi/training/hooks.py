@@ -1,4 +1,4 @@
-"""Hooks: small objects with any of ``on_start``, ``on_step``, ``on_epoch`` and ``on_end`` that look on during training."""
+"""Hooks: objects with any of ``on_start``, ``on_step``, ``on_epoch`` and ``on_end`` that look on during training."""
 
 from __future__ import annotations
 
