@@ -105,9 +105,9 @@ class Files(Encoded):
         names: how messages call them; by default the paths.
     """
 
-    def __init__(self, paths: Iterable[Path], names: Sequence[str] | None = None) -> None:
+    def __init__(self, paths: Iterable[Path | str], names: Sequence[str] | None = None) -> None:
         super().__init__()
-        self.paths = list(paths)
+        self.paths = [os.fspath(path) for path in paths]
         self.names = names
 
     def __len__(self) -> int:
@@ -115,8 +115,8 @@ class Files(Encoded):
 
     def encoded(self, row: int) -> Path:
         """The file."""
-        return self.paths[row]
+        return Path(self.paths[row])
 
     def where(self, row: int) -> str:
         """The file's name."""
-        return str(self.paths[row]) if self.names is None else self.names[row]
+        return self.paths[row] if self.names is None else self.names[row]

@@ -177,6 +177,12 @@ class Joined:
         part = int(np.searchsorted(self.starts, row, side="right")) - 1
         return self.parts[part], row - int(self.starts[part])
 
+    @property
+    def notes(self) -> dict[int, Problem]:
+        """Harmless oddities that the parts met while decoding, by row."""
+        parts = zip(self.parts, self.starts.tolist(), strict=False)
+        return {start + row: note for part, start in parts for row, note in getattr(part, "notes", {}).items()}
+
     def read(self, row: int) -> NDArray[np.uint8]:
         """One image of the part it lies in."""
         part, inner = self.find(row)

@@ -89,14 +89,18 @@ def test_damaged_shards(tmp_path):
         open_data(shard(tmp_path / "d.tar", [("x.png", encoded(image(0))), ("x.json", b"{")]))
     with pytest.raises(BadData, match="holds no images"):
         open_data(shard(tmp_path / "e.tar", [("x.txt", b"words")]))
+    facts = b'{"id": "0"}'
+    one = encoded(image(0))
+    twice = shard(tmp_path / "f.tar", [("0.png", one), ("0.json", facts), ("1.png", one), ("1.json", facts)])
     with pytest.raises(BadData, match="'0' occurs more than once"):
-        one = shard(
-            tmp_path / "f.tar",
-            [
-                ("0.png", encoded(image(0))),
-                ("0.json", b'{"id": "0"}'),
-                ("1.png", encoded(image(0))),
-                ("1.json", b'{"id": "0"}'),
-            ],
-        )
-        open_data(one)
+        open_data(twice)
+
+
+def test_shards_below_split_folders(tmp_path):
+    for split, k in (("train", 0), ("test", 1)):
+        (tmp_path / split).mkdir()
+        shard(tmp_path / split / f"{split}-0.tar", [("a.png", encoded(image(k))), ("a.cls", b"cat")])
+    data = open_data(tmp_path)
+    assert data.column("split").tolist() == ["test", "train"]
+    assert data.ids == ["test-0/a", "train-0/a"]
+    assert data.classes == ("cat",)

@@ -167,3 +167,14 @@ def test_row_groups_are_dropped_from_memory(tmp_path, monkeypatch):
     for k in np.random.default_rng(0).permutation(9):
         assert np.array_equal(data[int(k)].image, image(int(k)))
         assert len(data.source._held) == 1
+
+
+def test_notes_of_joined_data_belong_to_their_rows(tmp_path):
+    root = class_folders(tmp_path)
+    put(root / "dog" / "odd.jpg", encoded(image(7)))
+    odd = open_data(root)
+    plain = ImageSet.from_arrays(image(0)[None], [0], odd.classes)
+    both = ImageSet.concat([plain, odd])
+    list(both.stream(workers=0))
+    assert [note.where for note in both.notes] == ["dog/odd.jpg"]
+    assert both.select([0, 1]).notes == []
