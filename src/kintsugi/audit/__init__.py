@@ -1,0 +1,1 @@
+"""Facts about the data: broken files, duplicates, wrong labels, groups."""

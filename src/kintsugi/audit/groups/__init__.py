@@ -1,0 +1,1 @@
+"""Groups that are rare, missing or tied to the class."""
