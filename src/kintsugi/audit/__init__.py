@@ -1,1 +1,5 @@
+<<<<<<< HEAD
 """Facts about the data: files, duplicates, labels, groups."""
+=======
+"""Facts about the data: broken files, duplicates, wrong labels, groups."""
+>>>>>>> rooms
