@@ -75,11 +75,11 @@ def test_answer_is_plain_has_an_interval_and_says_its_rule(entry):
 def test_compute_can_be_repeated_and_touches_nothing(entry):
     prob, label, group = samples(1)
     copies = prob.copy(), label.copy(), group.copy()
-    before = np.random.get_state()[1].copy()  # noqa: NPY002 - the global state is what is looked at
+    before = np.random.get_state()[1].copy()
     made = entry.load()()
     made.update(prob, label, group)
     assert made.compute() == made.compute()
-    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+    assert (np.random.get_state()[1] == before).all()
     assert all((a == b).all() for a, b in zip((prob, label, group), copies, strict=True))
 
 

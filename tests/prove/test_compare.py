@@ -199,10 +199,10 @@ def test_bad_input_gets_a_clear_answer():
 
 
 def test_the_global_random_state_and_the_inputs_stay_as_they_are():
-    state = np.random.get_state()[1].copy()  # noqa: NPY002 - the global state is what is looked at
+    state = np.random.get_state()[1].copy()
     group = np.array([0, 1, -1, 0])
     verdict([1, 0, 1, 0], [1, 1, 1, 1], group, names=("a", "b"))
-    assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
+    assert (np.random.get_state()[1] == state).all()
     assert group.tolist() == [0, 1, -1, 0]
 
 

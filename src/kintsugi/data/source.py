@@ -146,7 +146,7 @@ class ArraySource:
         image = self.image[row]
         return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
 
-    def shape(self, row: int) -> tuple[int, int]:  # noqa: ARG002 - all are of one size
+    def shape(self, row: int) -> tuple[int, int]:
         """(height, width)."""
         return self.image.shape[1], self.image.shape[2]
 

@@ -1,5 +1,1 @@
-<<<<<<< HEAD
 """Files that cannot be read or show too little."""
-=======
-"""Files that are broken or unlike the others."""
->>>>>>> rooms

@@ -2,8 +2,9 @@
 
 Measures on a 64 x 64 copy, as CleanVision (Cleanlab, 2022) takes them: dark when the 99th percentile of luminance is
 low, bright when the 5th is high, blank when luminance hardly varies, blurred when the variance of its Laplacian is
-small (ours: in units of luminance's own variance, so that a dark or faint image is not blurred for being so). Sizes come from the headers: odd when an image is many times larger or smaller than the median. The thresholds
-are ours: fixed, conservative, and meant to be looked at.
+small (ours: in units of luminance's own variance, so that a dark or faint image is not blurred for being so). Sizes
+come from the headers: odd when an image is many times larger or smaller than the median. The thresholds are ours:
+fixed, conservative, and meant to be looked at.
 
 An image that was small to begin with is never called blurred: enlarging it to 64 pixels is what blurred it.
 """
@@ -62,7 +63,7 @@ class BrokenFiles:
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a number from 0 to 1")
         require(self.odd > 1, "odd", self.odd, "a factor above 1")
 
-    def __call__(self, data: ImageSet, outputs: Outputs | None, rng: np.random.Generator) -> Findings:  # noqa: ARG002
+    def __call__(self, data: ImageSet, outputs: Outputs | None, rng: np.random.Generator) -> Findings:
         """Audit every image; the table lists flagged images alone, with their measures."""
         found = []
         measures = np.full((len(data), 4), np.nan)
