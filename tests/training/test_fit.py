@@ -334,7 +334,8 @@ model = SmallNet(dropout=0.0)
 model.body[1] = torch.nn.Identity()
 run = fit(model, two_classes(48), ERM(), how=Training(epochs=2, batch_size=16, lr=0.05, optimizer="sgd", device="cpu"))
 assert ("accelerate" in sys.modules) == (len(sys.argv) > 2), "one process imports no accelerate"
-torch.save({"weights": weights(model), "lines": len(run.metrics())}, sys.argv[1] + __import__("os").environ.get("RANK", ""))
+rank = __import__("os").environ.get("RANK", "")
+torch.save({"weights": weights(model), "lines": len(run.metrics())}, sys.argv[1] + rank)
 """
 
 

@@ -198,8 +198,10 @@ def _batch(
         with torch.no_grad():
             score = objective(shown, label)
         if not torch.isfinite(score).all():
-            raise BadData(f"The objective is not finite at step {step} of guided generation.",
-                          "Lower lr, or look for NaN in the teacher's, the student's or the generator's weights.")  # fmt: skip
+            raise BadData(
+                f"The objective is not finite at step {step} of guided generation.",
+                "Lower lr, or look for NaN in the weights of teacher, student and generator.",
+            )
         if first is None:
             first, kept, top = shown, shown.clone(), score.clone()
             chosen = torch.zeros_like(label)

@@ -51,7 +51,7 @@ def fit(
     data: ImageSet,
     objective: Objective,
     *,
-    how: Training = Training(),
+    how: Training = Training(),  # noqa: B008 - frozen
     sampler: Sampler | None = None,
     augment: Augment | Sequence[Augment] | None = None,
     hooks: Sequence[Any] = (),

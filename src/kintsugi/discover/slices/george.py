@@ -2,10 +2,9 @@
 
 Sohoni et al., No Subclass Left Behind: Fine-Grained Robustness in Coarse-Grained Classification Problems (GEORGE),
 2020, arXiv 2011.12945, section 4.1: features of the trained model are reduced in dimension and clustered class by
-class, the number of clusters chosen by silhouette. As in the paper, clusters may be searched in a reduced space; the authors take
-UMAP with two components by default and principal components in other runs; we take principal components, since the
-embedding then depends on nothing random. Overclustering (splitting clusters of low silhouette further) is an option of
-their code that is left out. The silhouette of k-means is well above 0 on a single Gaussian too, so a class is split
+class, the number of clusters chosen by silhouette. The authors reduce by UMAP to two components, or by principal
+components; we take the latter, which depend on nothing random. Overclustering (splitting clusters of low silhouette
+further), an option of theirs, is left out. The silhouette of k-means is well above 0 on a single Gaussian too, so a class is split
 only where it beats that of a Gaussian with the same variances; the paper, told which classes hide groups, need not
 ask. What the groups are good for, robust training on them, is `group_dro`.
 """
