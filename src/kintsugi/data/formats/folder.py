@@ -106,7 +106,7 @@ class _Scan:
 
     def pictures(self, files: Iterable[str]) -> list[str]:
         """The images among some files; the others are remembered."""
-        found = []
+        found: list[str] = []
         for file in files:
             (found if _is_image(file) else self.others).append(file)
         return found
