@@ -75,6 +75,7 @@ def test_broken_files_are_left_out_and_the_rest_is_read(tmp_path):
         "cat/text.png": "not an image",
         "dog/cut.png": "truncated",
         "loose.png": "no class",
+        str(tmp_path): "other files",
     }
     assert [(note.where, note.reason) for note in data.notes] == [("dog/wrong.jpg", "mislabelled extension")]
     assert data.where(label="cat").notes == []

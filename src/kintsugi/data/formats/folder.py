@@ -8,7 +8,7 @@ of the folder are refused and recorded.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +59,7 @@ def read(path: Path | str, columns: Columns | None = None) -> ImageSet:
     listed: set[str] = set()  # every class folder is a class, with or without images in it
     for part in top if by_split else [""]:
         split, classes = split_folders.get(part), scan.folders(part)
-        loose = [file for file in scan.files(part) if _is_image(file)]
+        loose = scan.pictures(scan.files(part))
         if classes:
             for file in loose:
                 scan.leave_out(file, "no class", "it lies beside the class folders")
@@ -68,7 +68,10 @@ def read(path: Path | str, columns: Columns | None = None) -> ImageSet:
         for folder in classes:
             name = printable(folder.rpartition("/")[2])
             listed.add(name)
-            found.extend((file, name, split) for file in scan.below(folder) if _is_image(file))
+            found.extend((file, name, split) for file in scan.pictures(scan.below(folder)))
+    if scan.others:
+        detail = f"{len(scan.others)} files are no images by their names, first {printable(scan.others[0])}"
+        scan.problems.append(Problem("", str(path), "other files", detail, kept=True))
     found.sort(key=lambda item: item[0])
     names = [printable(file) for file, _, _ in found]
     table = {"label": pa.array([label for _, label, _ in found], pa.string())}
@@ -91,6 +94,7 @@ class _Scan:
     def __init__(self, root: str) -> None:
         self.root = root
         self.problems: list[Problem] = []
+        self.others: list[str] = []  # files that are no images by their names
         self.real: dict[str, str] = {}  # where links inside the folder lead
         self._listed: dict[str, tuple[list[str], list[str]]] = {}
 
@@ -99,6 +103,13 @@ class _Scan:
 
     def files(self, folder: str) -> list[str]:
         return self._list(folder)[1]
+
+    def pictures(self, files: Iterable[str]) -> list[str]:
+        """The images among some files; the others are remembered."""
+        found: list[str] = []
+        for file in files:
+            (found if _is_image(file) else self.others).append(file)
+        return found
 
     def below(self, folder: str, above: frozenset[str] = frozenset()) -> Iterator[str]:
         """All files in a folder and the folders in it; a link back to a folder above is not followed."""
