@@ -25,7 +25,7 @@ class Run:
             the hundreds of small trainings of a study.
     """
 
-    def __init__(self, dir: Path | str | None) -> None:
+    def __init__(self, dir: Path | str | None) -> None:  # noqa: A002 - the contract's name
         self._dir = None if dir is None else Path(dir)
         self._config: dict[str, Any] = {}
         self._lines: list[dict[str, Any]] = []

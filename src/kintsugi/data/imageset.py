@@ -84,7 +84,7 @@ class ImageSet:
         label: Sequence[int] | NDArray[Any],
         classes: Sequence[str] | None = None,
         *,
-        id: Sequence[str] | None = None,
+        id: Sequence[str] | None = None,  # noqa: A002 - the contract's name
         **columns: Any,
     ) -> ImageSet:
         """Images held in memory (uint8 ``[N, H, W(, 1 or 3)]``), integer labels, and any other columns."""

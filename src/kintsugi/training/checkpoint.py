@@ -38,7 +38,7 @@ def load(run: Run) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None
     try:
         with safe_open(str(path), "pt") as file:
             facts: dict[str, Any] = json.loads(file.metadata()["facts"])
-            for name in file.keys():
+            for name in file.keys():  # noqa: SIM118 - not a dict
                 part, _, key = name.partition(":")
                 parts.setdefault(part, {})[key] = file.get_tensor(name)
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from kintsugi.training.objective.base import Loss, Objective
 
 
-class Diverged(KintsugiError):
+class Diverged(KintsugiError):  # noqa: N818 - read aloud as what it is
     """The loss is no longer a finite number."""
 
 
@@ -51,7 +51,7 @@ def fit(
     data: ImageSet,
     objective: Objective,
     *,
-    how: Training = Training(),
+    how: Training = Training(),  # noqa: B008 - frozen
     sampler: Sampler | None = None,
     augment: Augment | Sequence[Augment] | None = None,
     hooks: Sequence[Any] = (),
