@@ -1,4 +1,4 @@
-"""A run without a folder keeps what it is told and writes nothing; a stored one forgets what followed a checkpoint."""
+"""A run without a folder writes nothing; a stored one forgets what came after a checkpoint."""
 
 import pytest
 import torch

@@ -45,7 +45,7 @@ def test_algorithm_1_by_hand():
 
 
 def test_it_balances_the_groups_losses():
-    """Two groups pull one parameter apart, three samples to one: ERM settles nearer the three, GroupDRO halfway."""
+    """Two groups pull one parameter apart, three samples to one: ERM sides with the three, the worst case does not."""
     group = np.array([0, 0, 0, 1])
     objective = GroupDRO(eta=0.05)
     objective.setup(data(group))

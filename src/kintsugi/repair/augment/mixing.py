@@ -44,7 +44,7 @@ class Mixing:
         if self.alpha == 1.0:
             return torch.rand((), generator=rng, device=rng.device).to(image.device)
         shape = torch.full((2,), self.alpha, dtype=torch.float64, device=rng.device)
-        gamma = torch._standard_gamma(shape, generator=rng)  # noqa: SLF001 - Gamma.sample takes no generator
+        gamma = torch._standard_gamma(shape, generator=rng)  # noqa: SLF001 - the one that takes a generator
         return (gamma[0] / gamma.sum()).float().to(image.device)
 
     def _mixed(self, batch: Batch, share: Tensor) -> Tensor | None:

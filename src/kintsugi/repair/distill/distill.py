@@ -95,7 +95,7 @@ class Distill(Objective):
         """Where the objective moves, the teachers move."""
         for each in self.teacher:
             if isinstance(each, nn.Module):
-                each._apply(fn, recurse)  # noqa: SLF001 - Module.to goes through it
+                each._apply(fn, recurse)  # noqa: SLF001 - torch's own way to move
         super()._apply(fn, recurse)
         return self
 
