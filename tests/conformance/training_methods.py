@@ -126,10 +126,10 @@ class GlobalStateUntouched:
     """Torch's and NumPy's global random states are the same after the block."""
 
     def __enter__(self):
-        self.torch, self.numpy = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
+        self.torch, self.numpy = torch.get_rng_state(), np.random.get_state()
 
     def __exit__(self, *error):
         if error[0] is None:
             assert torch.equal(self.torch, torch.get_rng_state())
-            assert (self.numpy[1] == np.random.get_state()[1]).all()  # noqa: NPY002
-            assert self.numpy[2] == np.random.get_state()[2]  # noqa: NPY002
+            assert (self.numpy[1] == np.random.get_state()[1]).all()
+            assert self.numpy[2] == np.random.get_state()[2]

@@ -23,7 +23,7 @@ from kintsugi.training.settings import Training
 
 class Tell:
     def on_step(self, loop):
-        print(loop.step, flush=True)  # noqa: T201
+        print(loop.step, flush=True)
         time.sleep(0.01)
 
 
@@ -65,6 +65,6 @@ if __name__ == "__main__":
         if not child:
             train(line.strip(), [Tell()])
             os._exit(0)
-        print("pid", child, flush=True)  # noqa: T201
+        print("pid", child, flush=True)
         _, status = os.waitpid(child, 0)
-        print("exit", os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
+        print("exit", os.waitstatus_to_exitcode(status), flush=True)

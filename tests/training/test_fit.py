@@ -99,10 +99,10 @@ def test_same_seed_same_weights_and_the_global_state_is_untouched():
     for seed in (0, 0, 1):
         torch.rand(3)  # whatever ran before
         model = SmallNet(dropout=0.5)
-        before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+        before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
         fit(model, data, ERM(), how=Training(epochs=2, batch_size=8, lr=0.05, device="cpu"), rng=seed)
         assert torch.equal(before, torch.get_rng_state())
-        assert (numpy_before == np.random.get_state()[1]).all()  # noqa: NPY002
+        assert (numpy_before == np.random.get_state()[1]).all()
         ends.append(weights(model))
     assert torch.equal(ends[0], ends[1])
     assert not torch.equal(ends[0], ends[2])

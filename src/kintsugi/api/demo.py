@@ -64,7 +64,7 @@ def demo_case(out: str | Path, seed: int = 0) -> tuple[Case, Planted]:
     from kintsugi.training.objective.erm import ERM
 
     data, planted = demo_data(seed)
-    student = open_model(STUDENT, data_classes=data.classes, seed=seed)
+    student: Any = open_model(STUDENT, data_classes=data.classes, seed=seed, width=8)
     case = Case(
         data,
         student,

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from kintsugi.training.objective.base import Loss, Objective
 
 
-class Diverged(KintsugiError):  # noqa: N818 - read aloud as what it is
+class Diverged(KintsugiError):
     """The loss is no longer a finite number."""
 
 

@@ -54,12 +54,12 @@ def calibrated(
     """
     from scipy.stats import norm
 
-    floor = max(float(np.quantile(planted, 0.05)), LEAST) if planted is not None and len(planted) else -1.0
+    floor = max(float(np.quantile(planted, 0.02)), LEAST) if planted is not None and len(planted) else -1.0
     if len(look_alikes) < FEWEST:
         if planted is None or not len(planted):
             return Cut(1.0, None, None, "Too few images to tell look-alikes from duplicates: only exact ones count.")
-        note = f"Flagged from {floor:.3f}, reached by 95% of planted copies; too few images to count look-alikes."
-        return Cut(floor, 0.95, None, note)
+        note = f"Flagged from {floor:.3f}, reached by 98% of planted copies; too few images to count look-alikes."
+        return Cut(floor, 0.98, None, note)
     z = _fisher(look_alikes)
     centre, spread = float(np.median(z)), float(np.quantile(z, 0.95) - np.median(z)) / float(norm.ppf(0.95))
     ranked = np.sort(similarity[similarity >= floor])[::-1]
@@ -69,7 +69,7 @@ def calibrated(
         threshold = max(floor, _reaching(fdr, pairs, centre, spread))
         if len(ranked):
             return Cut(threshold, None, None, NOTHING)
-        return Cut(threshold, 0.95, 0.0, f"No pair is as similar as changed copies are (from {threshold:.3f}).")
+        return Cut(threshold, 0.98, 0.0, f"No pair is as similar as changed copies are (from {threshold:.3f}).")
     threshold = float(ranked[fine[-1]])
     expected = float(pairs * norm.sf((_fisher(np.array([threshold]))[0] - centre) / max(spread, 1e-9)))
     recall = None if planted is None or not len(planted) else float((planted >= threshold).mean())

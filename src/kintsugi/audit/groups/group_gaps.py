@@ -127,14 +127,14 @@ class GroupGaps:
             yield Finding("group", (group,), 1.0, True, "missing_group", "collect", why, evidence)
 
     def _ties(self, ties: list[tuple[str, str, float, float]]) -> Iterator[Finding]:
-        corrected = holm([p for *_, p in ties]) if ties else []
+        corrected = holm(np.array([p for *_, p in ties]))
         for (where, name, v, _), p in zip(ties, corrected, strict=True):
             flagged = bool(v >= self.tie and p < self.level)
             why = f"{where}{name} and the label: Cramer's V {v:.2f} (p {p:.2g}, corrected)"
             yield Finding("dataset", (f"{where}{name}",), v, flagged, "tied_attribute", "balance", why, {"p": float(p)})
 
     def _gaps(self, gaps: list[dict[str, Any]], outputs: Outputs | None) -> Iterator[Finding]:
-        corrected = holm([gap["p"] for gap in gaps]) if gaps else []
+        corrected = holm(np.array([gap["p"] for gap in gaps]))
         for gap, p in zip(gaps, corrected, strict=True):
             size = gap["rest"] - gap["mine"]
             flagged = bool(size >= self.gap and p < self.level)

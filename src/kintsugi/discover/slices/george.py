@@ -4,9 +4,9 @@ Sohoni et al., No Subclass Left Behind: Fine-Grained Robustness in Coarse-Graine
 2020, arXiv 2011.12945, section 4.1: features of the trained model are reduced in dimension and clustered class by
 class, the number of clusters chosen by silhouette. The authors reduce by UMAP to two components, or by principal
 components; we take the latter, which depend on nothing random. Overclustering (splitting clusters of low silhouette
-further), an option of theirs, is left out. The silhouette of k-means is well above 0 on a single Gaussian too, so a class is split
-only where it beats that of a Gaussian with the same variances; the paper, told which classes hide groups, need not
-ask. What the groups are good for, robust training on them, is `group_dro`.
+further), an option of theirs, is left out. The silhouette of k-means is well above 0 on a single Gaussian too, so a
+class is split only where it beats that of a Gaussian with the same variances; the paper, told which classes hide
+groups, need not ask. What the groups are good for, robust training on them, is `group_dro`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ class George:
         require(list(outputs.id) == data.ids, "outputs", len(outputs.id), "outputs of this data, row for row")
         if outputs.features is None:
             raise BadData("The outputs have no features to cluster.", "Ask the model with features=True.")
-        index, names = np.full(len(data), -1, dtype=np.int64), []
+        index = np.full(len(data), -1, dtype=np.int64)
+        names: list[str] = []
         for k in track(range(len(data.classes)), "cluster classes"):
             rows = np.flatnonzero(data.labels == k)
             if not len(rows):

@@ -6,8 +6,8 @@ long runs; both fit behind the same preconditioning.
 
 from __future__ import annotations
 
-from itertools import pairwise
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F

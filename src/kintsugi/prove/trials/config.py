@@ -228,7 +228,9 @@ class _Arms:
             ConfidenceGuidance(self.teacher, student, form=self.how.form),
             self.facts[f"{self.how.form} seconds"],
         )
-        began, images, scores = time.process_time(), [], []
+        images: list[torch.Tensor] = []
+        scores: list[torch.Tensor] = []
+        began = time.process_time()
         while not images or time.process_time() - began < budget:
             images.append(self._sampled(self.want, 1 + len(images)))
             with torch.no_grad():

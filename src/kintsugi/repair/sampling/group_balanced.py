@@ -68,7 +68,7 @@ class GroupBalanced:
         self._members = [np.flatnonzero(index == group).astype(np.int64) for group in np.unique(index)]
         self._count = len(index)
 
-    def epoch(self, number: int, batch_size: int, rng: np.random.Generator) -> Iterable[NDArray[np.int64]]:  # noqa: ARG002
+    def epoch(self, number: int, batch_size: int, rng: np.random.Generator) -> Iterable[NDArray[np.int64]]:
         """Index batches: as many rows as the data has with ``rwg`` and ``rwy``, the cut once with the others."""
         if self.mode.startswith("rw"):
             group = rng.integers(len(self._members), size=self._count)

@@ -86,7 +86,7 @@ class MixedShare:
             raise BadArgument.of("batch_size", batch_size, f"at least {int(np.ceil(1 / self._share.min()))}")
         return counts
 
-    def epoch(self, number: int, batch_size: int, rng: np.random.Generator) -> Iterable[NDArray[np.int64]]:  # noqa: ARG002
+    def epoch(self, number: int, batch_size: int, rng: np.random.Generator) -> Iterable[NDArray[np.int64]]:
         """Index batches of ``batch_size`` rows, origins shuffled within."""
         counts = self.counts(batch_size)
         batches = max(-(-len(members) // int(n)) for members, n in zip(self._members, counts, strict=True))
