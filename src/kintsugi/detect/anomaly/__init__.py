@@ -1,0 +1,1 @@
+"""Images unlike the normal ones."""

@@ -1,0 +1,1 @@
+"""Changed images that break a model."""

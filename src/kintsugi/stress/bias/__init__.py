@@ -1,0 +1,1 @@
+"""Planted cues a model must not lean on."""

@@ -1,0 +1,1 @@
+"""What cameras, codecs and the weather do to images."""
