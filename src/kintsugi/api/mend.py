@@ -135,7 +135,7 @@ def mend(
         write_json(case.run.path("mend.json"), mended.as_dict())
         from kintsugi.api.account import account
 
-        account(case, mended, before=model).save(case.run)
+        account(case, mended).save(case.run)
     return mended
 
 
