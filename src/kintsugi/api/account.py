@@ -48,10 +48,14 @@ def _notes(case: Case, mended: Mended, chosen: Tried) -> tuple[str, ...]:
     left_out = sum(not problem.kept for problem in case.data.problems)
     groups = " and ".join(("label", *case.attributes))
     notes = [
-        f"{len(case.data)} images were read and {left_out} left out; {len(parts.train)} train, {len(parts.select)} "
-        f"select, {len(parts.holdout)} prove.",
-        f"Groups are {groups}. The worst group's accuracy on the selection part chose the repair; the hold-out part "
-        "was opened once, for the chosen one.",
+        (
+            f"{len(case.data)} images were read and {left_out} left out; {len(parts.train)} train, {len(parts.select)} "
+            f"select, {len(parts.holdout)} prove."
+        ),
+        (
+            f"Groups are {groups}. The worst group's accuracy on the selection part chose the repair; the hold-out part "
+            "was opened once, for the chosen one."
+        ),
         *parts.notes,
         *mended.audit.notes,
         *getattr(case.model, "notes", ()),
