@@ -31,7 +31,10 @@ def test_an_unknown_method_is_answered_with_near_names(capsys):
 
 
 def test_listing_imports_no_heavy_library():
-    code = "import sys; from kintsugi.cli.main import main; main(['methods']); print(sorted({'torch','sklearn','pandas'} & set(sys.modules)))"
+    code = (
+        "import sys; from kintsugi.cli.main import main; main(['methods']);"
+        "print(sorted({'torch', 'sklearn', 'pandas'} & set(sys.modules)))"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.splitlines()[-1] == "[]"
 

@@ -16,6 +16,7 @@ from kintsugi.core.randomness import numpy_rng
 
 if TYPE_CHECKING:
     from kintsugi.api.case import Case
+    from kintsugi.data.imageset import ImageSet
 
 CHECKS = ("broken_files", "near_duplicates", "confident_learning", "group_gaps")
 
@@ -76,8 +77,8 @@ def audit(case: Case, *, checks: Sequence[str] = CHECKS, encoder: Any = None, sa
         encoder: whose features serve duplicates and cross-validation; None takes the model's, else pixels.
         save: write ``findings.parquet`` into the case's folder.
     """
+    from kintsugi.models.cache import embed
     from kintsugi.models.encoder import ModelEncoder, PixelEncoder, open_encoder
-    from kintsugi.models.predict import embed
 
     for name in checks:
         one_of("checks", name, CHECKS)
@@ -87,13 +88,17 @@ def audit(case: Case, *, checks: Sequence[str] = CHECKS, encoder: Any = None, sa
         encoder = ModelEncoder(case.model) if hasattr(case.model, "features") else PixelEncoder()
     data, notes = case.data, []
     outputs: Outputs | None = None
-    needs_features = {"near_duplicates", "confident_learning"} & set(checks)
-    if needs_features:
-        features = embed(encoder, data, cache=case.run.path("cache"), device=case.device)
-        notes.append(f"Features come from {encoder.name}.")
-        outputs = _outputs(case, features, notes)
     found = []
     for name in track(checks, "audit"):
+        if name == "broken_files":  # the one check that wants the images nobody can read
+            found.append(_auditor(name)(case.data, None, numpy_rng(case.seed, "audit", name)))
+            continue
+        if outputs is None:
+            features = embed(encoder, data, cache=case.run.path("cache"), device=case.device)
+            readable = np.isfinite(features).all(axis=1)
+            data, features = data.select(np.flatnonzero(readable)), features[readable]
+            notes.append(f"Features come from {encoder.name}.")
+            outputs = _outputs(case, data, features, notes)
         found.append(_auditor(name)(data, outputs, numpy_rng(case.seed, "audit", name)))
     result = Audit(tuple(found), tuple(notes))
     if save:
@@ -107,16 +112,14 @@ def _auditor(name: str) -> Any:
     return find(name, "auditor").load()()
 
 
-def _outputs(case: Case, features: np.ndarray[Any, Any], notes: list[str]) -> Outputs:
+def _outputs(case: Case, data: ImageSet, features: np.ndarray[Any, Any], notes: list[str]) -> Outputs:
     """Held-out outputs with features: the black box's own, or cross-validated heads."""
     if hasattr(case.model, "outputs") and case.held_out:
-        given: Outputs = case.model.outputs(case.data)
+        given: Outputs = case.model.outputs(data)
         notes.append("Label checks use the predictions given, said to be held out.")
         return Outputs(given.id, given.prob, features, True, given.source)
     from kintsugi.training.crossval import cross_val_outputs
 
-    made = cross_val_outputs(
-        features, case.data.labels, case.data.ids, len(case.data.classes), rng=numpy_rng(case.seed, "crossval")
-    )
+    made = cross_val_outputs(features, data.labels, data.ids, len(data.classes), rng=numpy_rng(case.seed, "crossval"))
     notes.append(f"Label checks use {made.source}, since the model may have seen these samples.")
     return Outputs(made.id, made.prob, features, True, made.source)

@@ -63,7 +63,8 @@ def load(
     """
     from kintsugi.data.formats import open_data
 
-    opened = data if isinstance(data, ImageSet) else open_data(data, attributes=attributes, classes=classes, **columns)
+    kept = (*attributes, cluster) if attributes and cluster else attributes  # none named keeps every column
+    opened = data if isinstance(data, ImageSet) else open_data(data, attributes=kept, classes=classes, **columns)
     where = pick(device)
 
     def model_of(spec: Any, file: str | Path | None = None) -> Any:
@@ -153,14 +154,16 @@ class Case:
             )
         return self.model
 
-    def outputs(self, model: Any, data: ImageSet, *, features: bool = False) -> Outputs:
-        """What a model says of a data set."""
-        if hasattr(model, "outputs"):
-            answer: Outputs = model.outputs(data)
-            return answer
+    def ask(self, model: Any, data: ImageSet, *, features: bool = False) -> tuple[ImageSet, Outputs]:
+        """What a model says of the labelled samples that can be read: those samples, and the outputs in their order."""
         from kintsugi.models.predict import predict
 
-        return predict(model, data, device=self.device, features=features, held_out=self.held_out)
+        labelled = data.where(data.labels >= 0)
+        outputs = predict(model, labelled, device=self.device, features=features, held_out=self.held_out)
+        if len(outputs.id) == len(labelled):
+            return labelled, outputs
+        place = {name: row for row, name in enumerate(labelled.ids)}
+        return labelled.select([place[name] for name in outputs.id]), outputs
 
     def audit(self, **options: Any) -> Audit:
         """What is wrong with the data: broken files, duplicates, label errors, groups that miss or differ."""

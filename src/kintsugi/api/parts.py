@@ -72,7 +72,8 @@ def divide(data: ImageSet, *, seed: int = 0, cluster: str | None = None) -> Part
     for name, chosen in rows.items():
         if not len(chosen):
             raise BadData(f"The part that would {name} is empty ({len(data)} samples in all).", "Give more data.")
-    return Parts(*(data.select(np.sort(rows[name])) for name in ("train", "select", "holdout")), notes=tuple(notes))
+    train, select, holdout = (data.select(np.sort(rows[name])) for name in ("train", "select", "holdout"))
+    return Parts(train, select, holdout, tuple(notes))
 
 
 def _named(data: ImageSet) -> dict[str, np.ndarray[Any, Any]]:

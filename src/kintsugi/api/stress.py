@@ -15,6 +15,7 @@ from kintsugi.core.progress import task
 from kintsugi.core.randomness import numpy_rng, torch_rng
 from kintsugi.core.registry import find, of_kind
 from kintsugi.data.imageset import ImageSet
+from kintsugi.models.predict import as_images, batches, evaluating
 
 if TYPE_CHECKING:
     from kintsugi.api.case import Case
@@ -82,6 +83,7 @@ def stress(
     """
     model = case.need_model(trainable=True)
     data = case.parts.select
+    data = data.where(data.labels >= 0)
     if sample is not None and len(data) > sample:
         data = data.select(np.sort(numpy_rng(case.seed, "stress").permutation(len(data))[:sample]))
     entries = (
@@ -126,15 +128,13 @@ def _change(kind: str, method: Any, model: Any, level: float, case: Case, name: 
 def _answers(case: Case, model: Any, data: ImageSet, change: Any, batch_size: int) -> np.ndarray[Any, Any]:
     """Predicted class of each sample, -1 where the image is broken."""
     answers = np.full(len(data), -1, dtype=np.int64)
-    model.eval()
-    for step, (rows, pixels) in enumerate(data.stream(batch_size, size=model.preprocess.input_size)):
-        image = torch.from_numpy(pixels).to(case.device).permute(0, 3, 1, 2).float() / 255
-        index = torch.from_numpy(rows)
-        batch = Batch(image, torch.from_numpy(data.labels[rows]).to(case.device), index)
-        if change is not None:
-            batch = batch.replace(image=change(batch, step))
-        with torch.no_grad():
-            answers[rows] = model(batch.image).argmax(1).cpu().numpy()
+    with evaluating(model, case.device) as place:
+        for step, (rows, pixels) in enumerate(batches(data, model.preprocess, batch_size)):
+            label = torch.from_numpy(data.labels[rows]).to(place)
+            batch = Batch(as_images(pixels, place), label, torch.from_numpy(rows))
+            image = batch.image if change is None else change(batch, step)
+            with torch.no_grad():
+                answers[rows] = model(image).argmax(1).cpu().numpy()
     return answers
 
 

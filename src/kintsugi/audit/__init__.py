@@ -1,1 +1,1 @@
-"""Facts about the data: broken files, duplicates, wrong labels, groups."""
+"""Facts about the data: files, duplicates, labels, groups."""

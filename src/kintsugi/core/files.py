@@ -73,6 +73,8 @@ def write_with(path: Path | str, save: Callable[[str], Any]) -> None:
         part = target.with_name(f".{target.name[:40]}.{os.getpid()}.part")
         try:
             save(str(part))
+            with part.open("rb") as stream:
+                os.fsync(stream.fileno())
             os.replace(part, target)
         finally:
             part.unlink(missing_ok=True)

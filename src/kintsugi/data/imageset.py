@@ -13,7 +13,7 @@ import pyarrow as pa
 from kintsugi.core.batch import Sample
 from kintsugi.core.errors import BadArgument, BadData
 from kintsugi.data.groups import Groups
-from kintsugi.data.source import ArraySource, Joined, Problem, Source
+from kintsugi.data.source import ArraySource, Joined, Problem, Problems, Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,7 @@ class ImageSet:
             ``target`` (fixed-size list of K floats, a soft label), ``weight``.
         classes: class names, in the order of the labels.
         rows: source row of each table row; by default the same number.
-        problems: images and rows that were left out, shared by all views.
+        problems: images and rows that were left out, and notes; shared by all views.
 
     Raises:
         BadData: ids repeat, labels lie outside the classes, or lengths differ.
@@ -50,7 +50,7 @@ class ImageSet:
         self.table = table
         self.classes = tuple(classes)
         self.rows = np.arange(len(table), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
-        self.problems = problems if problems is not None else []
+        self.problems = problems if isinstance(problems, Problems) else Problems(problems or ())
         self._check()
 
     def _check(self) -> None:
@@ -63,6 +63,11 @@ class ImageSet:
         if len(self.rows) != len(self.table):
             raise BadData(
                 f"{len(self.rows)} source rows for {len(self.table)} table rows:", "their numbers must agree."
+            )
+        if len(self) and not 0 <= int(self.rows.min()) <= int(self.rows.max()) < len(self.source):
+            raise BadData(
+                f"The table names {int(self.rows.max()) + 1} images, but there are {len(self.source)}.",
+                "Give one row an image.",
             )
         if len(set(self.ids)) != len(self):
             seen: set[str] = set()
@@ -131,8 +136,12 @@ class ImageSet:
 
         Raises:
             BadImage: it cannot be read.
+            IndexError: there is no such sample.
         """
-        row = self.table.slice(i if i >= 0 else len(self) + i, 1).to_pylist()[0]
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"sample {i} of {len(self)}")
+        i %= len(self)
+        row = self.table.slice(i, 1).to_pylist()[0]
         image = self.source.read(int(self.rows[i]))
         name, label = row.pop("id"), row.pop("label")
         return Sample(image, label, i, name, row)
@@ -145,7 +154,7 @@ class ImageSet:
     @cached_property
     def labels(self) -> NDArray[np.int64]:
         """Class index of each sample, int64 ``[N]``, -1 where unknown."""
-        return np.asarray(self.table.column("label").to_numpy(), dtype=np.int64)
+        return np.asarray(self.table.column("label").fill_null(-1).to_numpy(), dtype=np.int64)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -182,6 +191,19 @@ class ImageSet:
             return None
         flat = self.table.column("target").combine_chunks().flatten().to_numpy(zero_copy_only=False)
         return np.asarray(flat, dtype=np.float32).reshape(len(self), len(self.classes))
+
+    @property
+    def notes(self) -> list[Problem]:
+        """Oddities met while decoding that did no harm, such as mislabelled extensions."""
+        found: dict[int, Problem] = getattr(self.source, "notes", {})
+        wanted = sorted(set(found) & set(self.rows.tolist()))
+        return [found[row] for row in wanted]
+
+    def mask(self, i: int, *, size: tuple[int, int] | None = None, fit: str = "crop") -> NDArray[np.bool_] | None:
+        """Mask of one sample, bool ``[H, W]``, or None where it has none; see :func:`kintsugi.data.masks.read_mask`."""
+        from kintsugi.data.masks import read_mask
+
+        return read_mask(self, i, size=size, fit=fit)
 
     def soft_labels(self) -> NDArray[np.float32]:
         """The soft labels, or one-hot labels where there are none, float32 ``[N, K]``."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -13,10 +13,15 @@ from kintsugi.core.errors import BadData
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL import Image
 
 
 class Source(Protocol):
-    """Images by number. Safe to call from several threads."""
+    """Images by number. Safe to call from several threads.
+
+    Two things a source may offer besides, and the stream then uses: ``gather(rows)`` gives many images of one size
+    at once (sets in memory), and :class:`Pictures`.
+    """
 
     @property
     def fingerprint(self) -> str:
@@ -29,6 +34,30 @@ class Source(Protocol):
 
         Raises:
             BadImage: it cannot be read; the caller records it and goes on.
+        """
+
+
+@runtime_checkable
+class Pictures(Protocol):
+    """A source of encoded images, which can be shrunk while they are decoded."""
+
+    def picture(self, row: int, enough: tuple[int, int] | None = None) -> Image.Image:
+        """As ``read``, as a Pillow picture of mode RGB.
+
+        It may be smaller than the original when it will be resized to ``enough`` (height, width) anyway, but stays
+        well above that size in both directions.
+        """
+
+
+@runtime_checkable
+class Contents(Protocol):
+    """A source of encoded images that hands out the bytes themselves, so that writers need not encode again."""
+
+    def content(self, row: int) -> bytes:
+        """The encoded image.
+
+        Raises:
+            BadImage: it cannot be read.
         """
 
 
@@ -46,14 +75,44 @@ class BadImage(BadData):
         super().__init__(f"{where}: {reason}{f' ({detail})' if detail else ''}.", "It was left out.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
-    """A recorded bad image or row."""
+    """A recorded bad image or row.
+
+    Attributes:
+        id: the sample, empty where the problem is not one sample's.
+        where: file, folder, shard or table.
+        reason: short and stable; reports count by it.
+        detail: the rest of the story.
+        kept: only a note: nothing was left out.
+    """
 
     id: str
     where: str
     reason: str
     detail: str = ""
+    kept: bool = False
+
+
+class Problems(list[Problem]):
+    """A list that ignores repeats, so that several passes over the data record a broken image once."""
+
+    def __init__(self, problems: Iterable[Problem] = ()) -> None:
+        super().__init__()
+        self._known: set[Problem] = set()
+        for problem in problems:
+            self.append(problem)
+
+    def append(self, problem: Problem) -> None:
+        """Record a problem, once."""
+        if problem not in self._known:
+            self._known.add(problem)
+            super().append(problem)
+
+    def extend(self, problems: Iterable[Problem]) -> None:
+        """Record several."""
+        for problem in problems:
+            self.append(problem)
 
 
 class ArraySource:
@@ -78,13 +137,18 @@ class ArraySource:
     def fingerprint(self) -> str:
         """Hash of shape and pixels."""
         digest = hashlib.blake2b(repr(self.image.shape).encode(), digest_size=16)
-        digest.update(np.ascontiguousarray(self.image).data)
+        for start in range(0, len(self.image), 4096):  # in parts, so that a view or a file is never copied whole
+            digest.update(np.ascontiguousarray(self.image[start : start + 4096]).data)
         return digest.hexdigest()
 
     def read(self, row: int) -> NDArray[np.uint8]:
         """One image as RGB."""
         image = self.image[row]
         return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+
+    def shape(self, row: int) -> tuple[int, int]:
+        """(height, width)."""
+        return self.image.shape[1], self.image.shape[2]
 
     def gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Many images at once, uint8 ``[n, H, W, 3]``: the fast path for sets in memory."""
@@ -108,8 +172,60 @@ class Joined:
         text = "+".join(part.fingerprint for part in self.parts)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
+    def find(self, row: int) -> tuple[Source, int]:
+        """The part a row lies in, and its row there."""
+        part = int(np.searchsorted(self.starts, row, side="right")) - 1
+        return self.parts[part], row - int(self.starts[part])
+
+    @property
+    def notes(self) -> dict[int, Problem]:
+        """Harmless oddities that the parts met while decoding, by row."""
+        parts = zip(self.parts, self.starts.tolist(), strict=False)
+        return {start + row: note for part, start in parts for row, note in getattr(part, "notes", {}).items()}
+
     def read(self, row: int) -> NDArray[np.uint8]:
         """One image of the part it lies in."""
-        part = int(np.searchsorted(self.starts, row, side="right")) - 1
-        image: Any = self.parts[part].read(row - int(self.starts[part]))
-        return np.asarray(image, dtype=np.uint8)
+        part, inner = self.find(row)
+        return part.read(inner)
+
+    def picture(self, row: int, enough: tuple[int, int] | None = None) -> Image.Image:
+        """One image of the part it lies in, as a picture."""
+        part, inner = self.find(row)
+        return picture_of(part, inner, enough)
+
+    def shape(self, row: int) -> tuple[int, int]:
+        """(height, width) of one image of the part it lies in."""
+        part, inner = self.find(row)
+        return shape_of(part, inner)
+
+    @property
+    def gather(self) -> Callable[[NDArray[np.int64]], NDArray[np.uint8]] | None:
+        """The fast path, where every part has it and all images are of one size."""
+        parts = [part for part in self.parts if isinstance(part, ArraySource)]
+        one_size = len({part.image.shape[1:3] for part in parts}) == 1
+        return self._gather if one_size and len(parts) == len(self.parts) else None
+
+    def _gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        which = np.searchsorted(self.starts, rows, side="right") - 1
+        first: Any = self.parts[0]
+        made = np.empty((len(rows), *first.image.shape[1:3], 3), dtype=np.uint8)
+        for number in np.unique(which):
+            part: Any = self.parts[number]
+            made[which == number] = part.gather(rows[which == number] - self.starts[number])
+        return made
+
+
+def picture_of(source: Source, row: int, enough: tuple[int, int] | None = None) -> Image.Image:
+    """One image of any source as a Pillow picture of mode RGB."""
+    if isinstance(source, Pictures):
+        return source.picture(row, enough)
+    from PIL import Image
+
+    return Image.fromarray(source.read(row))
+
+
+def shape_of(source: Source, row: int) -> tuple[int, int]:
+    """(height, width) of one image as stored, without decoding it where the source can tell."""
+    tell = getattr(source, "shape", None)
+    height, width = tell(row) if tell is not None else source.read(row).shape[:2]
+    return int(height), int(width)

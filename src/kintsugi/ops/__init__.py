@@ -1,1 +1,1 @@
-"""Shared maths by subject."""
+"""Shared maths by subject: statistics, neighbours, spectrum, transport."""

@@ -1,104 +1,92 @@
-"""Against SciPy's association, simulated independence, and groups whose faults are planted."""
+"""Ties, missing groups and gaps against scipy and by construction."""
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chi2_contingency, fisher_exact
+from scipy.stats.contingency import association
 
-from kintsugi.audit.groups.group_gaps import GroupGaps, cramers_v, holm, newcombe
+from kintsugi.audit.groups.group_gaps import GroupGaps, tie
 from kintsugi.core.batch import Outputs
 from kintsugi.core.errors import BadArgument
+from kintsugi.data.compose.digits_on_photos import DigitsOnPhotos
 from kintsugi.data.imageset import ImageSet
 
 
-def images(label, **columns):
-    k = int(np.max(label)) + 1
-    return ImageSet.from_arrays(np.zeros((len(label), 2, 2), np.uint8), label, [f"c{i}" for i in range(k)], **columns)
+def test_tie_agrees_with_scipy_where_the_correction_vanishes():
+    table = np.array([[3000, 1000], [500, 2500]])
+    v, p = tie(table, 500, np.random.default_rng(0))
+    assert v == pytest.approx(association(table, method="cramer"), abs=2e-3)
+    assert p == pytest.approx(1 / 501)
 
 
-def audit(data, outputs=None, seed=0, **options):
-    return GroupGaps(**options)(data, outputs, np.random.default_rng(seed))
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.lists(st.integers(1, 15), min_size=3, max_size=3), min_size=2, max_size=4))
+def test_the_random_tables_give_scipys_p_value(rows):
+    table = np.array(rows)
+    _, p = tie(table, 4000, np.random.default_rng(0))
+    assert p == pytest.approx(chi2_contingency(table, correction=False).pvalue, abs=0.08)
 
 
-def by_check(findings, *, flagged=True):
-    return {(row.check, row.ids[0]) for row in findings if row.flagged or not flagged}
-
-
-def test_cramers_v_approaches_the_plain_one_and_is_unbiased_where_that_is_not():
-    from scipy.stats.contingency import association
-
-    large = np.array([[4000, 1000, 300], [900, 3000, 800]])
-    assert cramers_v(large) == pytest.approx(association(large), abs=1e-3)
-    assert cramers_v(np.diag([40, 40, 40])) == pytest.approx(1.0)
+def test_independent_columns_have_a_corrected_tie_of_zero_on_average():
     rng = np.random.default_rng(0)
-    made = [rng.multinomial(60, np.full(12, 1 / 12)).reshape(3, 4) for _ in range(300)]
-    made = [table for table in made if table.any(0).all() and table.any(1).all()]
-    assert np.mean([association(table) for table in made]) > 0.2  # independent, yet far from 0
-    assert np.mean([cramers_v(table) for table in made]) < 0.09
+    values = [
+        tie(np.histogram2d(*rng.integers(0, 5, (2, 200)), bins=5)[0].astype(int), 100, rng)[0] for _ in range(100)
+    ]
+    assert np.mean(values) < 0.06  # uncorrected it would be near 0.14
 
 
-def test_independent_attributes_are_flagged_no_more_often_than_the_level():
-    flagged = 0
-    for seed in range(60):
-        rng = np.random.default_rng(seed)
-        data = images(rng.integers(2, size=80), place=rng.integers(3, size=80).tolist())
-        flagged += any(check == "tied_attribute" for check, _ in by_check(audit(data, seed=seed, draws=199)))
-    assert flagged <= 7  # 5% of 60 is 3
+def test_the_missing_groups_of_the_embedded_data_are_named():
+    world = DigitsOnPhotos()
+    parts = {"train": world.mixed(200, 0.0, "pool", 0), "test": world.every_group("test", 0)}
+    data = ImageSet.concat([part.with_column("split", [name] * len(part)) for name, part in parts.items()])
+    found = GroupGaps()(data, None, np.random.default_rng(0))
+    missing = {row.ids[0] for row in found if row.check == "missing_group"}
+    assert missing == {
+        f"train: label={data.classes[0]}, background=flower",
+        f"train: label={data.classes[1]}, background=temple",
+    }
+    tied = {row.ids[0]: row for row in found if row.check == "tied_attribute"}
+    assert tied["train: background"].score > 0.95
+    assert not tied["test: background"].flagged
+    assert "digit" in found.summary.notes[0]
 
 
-def test_planted_faults_are_named():
+def planted(gap):
     rng = np.random.default_rng(0)
-    label = np.repeat([0, 1], [300, 200])
-    place = np.where(label == 0, "land", np.where(rng.random(500) < 0.98, "water", "land"))
-    data = images(
-        label, place=place, nothing=rng.integers(2, size=500), only=["same"] * 500, name=[*map(str, range(500))]
-    )
-    findings = audit(data)
-    told = by_check(findings)
-    assert ("tied_attribute", "place") in told
-    assert ("missing_group", "label=c0, place=water") in told
-    assert ("rare_group", "label=c1, place=land") in told
-    assert not any("nothing" in name for _, name in told)
-    assert any("only, name" in note for note in findings.summary.notes)
-    tie = next(row for row in findings if row.check == "tied_attribute")
-    assert tie.evidence["p_value"] == pytest.approx(2 / 2000)  # the smallest 1999 draws can give, for two attributes
+    n = 800
+    label, place = np.arange(n) % 2, (np.arange(n) // 2) % 2
+    right = rng.random(n) < np.where((label == 0) & (place == 1), 0.9 - gap, 0.9)
+    prob = np.eye(2)[np.where(right, label, 1 - label)]
+    data = ImageSet.from_arrays(np.zeros((n, 2, 2), np.uint8), label, ["a", "b"], place=place)
+    return data, Outputs(data.ids, prob, held_out=True), label, place, right
 
 
-def test_rare_and_missing_classes():
-    data = ImageSet.from_arrays(
-        np.zeros((208, 2, 2), np.uint8), np.repeat([0, 1, 2], [100, 100, 8]), ["a", "b", "c", "d"]
-    )
-    assert by_check(audit(data)) == {("missing_class", "d"), ("rare_class", "c")}
+def test_a_planted_gap_is_found_with_fishers_p_and_no_other():
+    data, outputs, label, place, right = planted(0.3)
+    found = GroupGaps()(data, outputs, np.random.default_rng(0))
+    flagged = [row for row in found.flagged if row.check == "accuracy_gap"]
+    assert [row.ids[0] for row in flagged] == ["label=a, place=1"]
+    m, r = (label == 0) & (place == 1), (label == 0) & (place == 0)
+    table = [[right[m].sum(), (~right[m]).sum()], [right[r].sum(), (~right[r]).sum()]]
+    assert flagged[0].evidence["p"] == pytest.approx(4 * fisher_exact(table, alternative="less").pvalue)
 
 
-def test_accuracy_is_compared_within_the_class():
-    """Class 1 is hard everywhere: only the group that falls behind its own class is flagged."""
-    rng = np.random.default_rng(1)
-    label, place = rng.integers(2, size=2000), rng.integers(2, size=2000)
-    chance = np.where(label == 1, 0.7, 0.95) - 0.3 * ((label == 0) & (place == 1))
-    said = np.where(rng.random(2000) < chance, label, 1 - label)
-    data = images(label, place=place.tolist())
-    findings = audit(data, Outputs(data.ids, np.eye(2)[said], held_out=True))
-    assert by_check(findings) == {("accuracy_gap", "label=c0, place=1")}
-    row = findings.rows[0]
-    mine = (label == 0) & (place == 1)
-    assert row.evidence["accuracy"] == pytest.approx((said == label)[mine].mean())
-    low, high = row.evidence["interval"]
-    assert low < 0.3 < high
-    plain = audit(images(label), Outputs(data.ids, np.eye(2)[said], held_out=False))
-    assert by_check(plain) == {("accuracy_gap", "label=c1")}  # without the attribute the classes are compared
-    assert any("trained on" in note for note in plain.summary.notes)
+def test_no_gap_no_finding():
+    data, outputs, *_ = planted(0.0)
+    assert not [r for r in GroupGaps()(data, outputs, np.random.default_rng(0)).flagged if r.check == "accuracy_gap"]
 
 
-def test_newcombe_by_its_published_example_and_holm_by_hand():
-    # Newcombe (1998), table II, method 10: 56/70 - 48/80
-    assert newcombe(56, 70, 48, 80) == pytest.approx((0.0524, 0.3339), abs=1e-4)
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([]) == []
+def test_imbalance_and_an_empty_class_are_named():
+    data = ImageSet.from_arrays(np.zeros((22, 2, 2), np.uint8), [0] * 20 + [1] * 2, ["a", "b", "c"])
+    found = {row.ids[0]: row for row in GroupGaps()(data, None, np.random.default_rng(0))}
+    assert set(found) == {"b", "c"}
+    assert "no sample" in found["c"].why
 
 
-def test_small_and_empty_data():
-    assert len(audit(images([0, 1], place=["a", "b"]))) >= 1
-    assert not audit(images([0, 1], place=["a", "b"])).flagged
-    with pytest.raises(BadArgument, match="no attribute 'where'"):
-        audit(images([0, 1]), attributes=("where",))
-    with pytest.raises(BadArgument, match="level=2"):
-        GroupGaps(level=2)
+def test_bad_parameters_are_refused_by_name():
+    with pytest.raises(BadArgument, match="tie"):
+        GroupGaps(tie=0)
+    with pytest.raises(BadArgument, match="draws"):
+        GroupGaps(draws=1)

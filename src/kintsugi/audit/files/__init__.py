@@ -1,1 +1,1 @@
-"""Files that are broken or unlike the others."""
+"""Files that cannot be read or show too little."""

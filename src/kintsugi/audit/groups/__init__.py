@@ -1,1 +1,1 @@
-"""Groups that are rare, missing or tied to the class."""
+"""Groups that miss, differ in size, or fare worse."""

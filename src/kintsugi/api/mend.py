@@ -1,0 +1,179 @@
+"""``mend``: audit, stress, discover, then repairs from the cheapest to the dearest; the best is proven once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kintsugi.api.rungs import Rung, ladder
+from kintsugi.core.files import read_json, write_json
+from kintsugi.core.progress import task
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kintsugi.api.audit import Audit
+    from kintsugi.api.case import Case
+    from kintsugi.api.discover import Discovery
+    from kintsugi.api.stress import Stress
+    from kintsugi.core.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Score:
+    """A model on the selection part, in shares."""
+
+    worst: float
+    average: float
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A rung that was tried, or why it was not.
+
+    Attributes:
+        name: of the rung.
+        seconds: its cost; 0 when not tried.
+        score: on the selection part, None when not tried.
+        chosen: whether it is the repair that was proven.
+        note: why it was not tried, or what it did.
+    """
+
+    name: str
+    seconds: float
+    score: Score | None
+    chosen: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Mended:
+    """The outcome of the whole loop.
+
+    Attributes:
+        model: the chosen model; the one that came in, where no repair was better on the selection part.
+        verdict: of the one comparison on the hold-out part; None where there was nothing to compare.
+        tried: every rung with its cost and score.
+        report: path of the report.
+    """
+
+    model: Any
+    verdict: Verdict | None
+    tried: tuple[Tried, ...]
+    audit: Audit
+    stress: Stress | None
+    discovery: Discovery | None
+    report: Path
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {
+            "verdict": self.verdict.as_dict() if self.verdict else None,
+            "tried": [asdict(rung) for rung in self.tried],
+            "audit": self.audit.as_dict(),
+            "stress": self.stress.as_dict() if self.stress else None,
+            "discovery": self.discovery.as_dict() if self.discovery else None,
+            "report": str(self.report),
+        }
+
+
+def mend(
+    case: Case,
+    *,
+    how: Any = None,
+    start: str = "continue",
+    budget: float | None = None,
+    rungs: Sequence[str] | None = None,
+    tolerance: float = 0.05,
+    options: dict[str, dict[str, Any]] | None = None,
+) -> Mended:
+    """Run the whole loop in the case's folder; an interrupted run goes on where it stopped.
+
+    Args:
+        case: data, a trainable model, perhaps a teacher and a generator.
+        how: training settings for the rungs that train.
+        start: ``continue`` from the model's weights or ``fresh`` ones.
+        budget: seconds for all repairs; a rung is not begun when the time is spent. None for no bound.
+        rungs: names of the rungs to try; None for all that can be.
+        tolerance: how far the average may fall, in shares.
+        options: more options by rung, such as ``{"config": {"images": 200}}``.
+    """
+    model = case.need_model(trainable=True)
+    with case.run.locked():
+        case.run.start(case.config("mend", start=start, how=asdict(how) if how else None, rungs=list(rungs or [])))
+        audit, stressed, found = case.audit(), case.stress(), case.discover()
+        before = _score(case, model)
+        tried, models = [Tried("as it is", 0.0, before, note="the model that came in")], {"as it is": model}
+        spent, train = 0.0, case.parts.train
+        steps = ladder(case, audit, train, chosen=rungs)
+        with task("repairs", len(steps)) as tracker:
+            for rung in steps:
+                tracker.advance(0, note=rung.name)
+                if budget is not None and spent >= budget:
+                    tried.append(Tried(rung.name, 0.0, None, note=f"not tried: the budget of {budget:g} s was spent"))
+                elif rung.obstacle:
+                    tried.append(Tried(rung.name, 0.0, None, note=f"not tried: {rung.obstacle}"))
+                else:
+                    more = (options or {}).get(rung.name, {})
+                    models[rung.name], result = _try(case, rung, train, how, start, more)
+                    spent += result.seconds
+                    tried.append(result)
+                    if rung.clean is not None and _better(result.score, before):
+                        train = rung.clean(train)  # the dearer rungs stand on the cleaned data
+                tracker.advance()
+        best = _choose(tried, tolerance)
+        tried = [replace(rung, chosen=rung.name == best) for rung in tried]
+        verdict = None
+        if best != "as it is":
+            verdict = case.compare(model, models[best], tolerance=tolerance)
+            case.run.save_weights(models[best].state_dict())
+        mended = Mended(models[best], verdict, tuple(tried), audit, stressed, found, case.run.path("report.html"))
+        write_json(case.run.path("mend.json"), mended.as_dict())
+        from kintsugi.api.account import account
+
+        account(case, mended).save(case.run)
+    return mended
+
+
+def _score(case: Case, model: Any) -> Score:
+    """Worst-group accuracy and average on the selection part."""
+    data, outputs = case.ask(model, case.parts.select)
+    right, groups = outputs.predicted == data.labels, case.groups(data)
+    worst = min(float(right[groups.members(g)].mean()) for g in range(len(groups)))
+    return Score(worst, float(right.mean()))
+
+
+def _try(case: Case, rung: Rung, train: Any, how: Any, start: str, options: dict[str, Any]) -> tuple[Any, Tried]:
+    """Do one rung, or read what an earlier, interrupted run of it left."""
+    run = case.run.sub(f"rungs/{rung.name}")
+    done = run.path("tried.json")
+    if done.exists():
+        model = case.model.copy()
+        model.load_state_dict(run.load_weights())
+        record = read_json(done)
+        return model, Tried(rung.name, record["seconds"], Score(**record["score"]), note=record["note"])
+    began = time.perf_counter()
+    model, note = rung.do(train, how, start, run, options)
+    seconds = time.perf_counter() - began
+    score = _score(case, model)
+    run.save_weights(model.state_dict())
+    write_json(done, {"seconds": seconds, "score": asdict(score), "note": note})
+    return model, Tried(rung.name, seconds, score, note=note)
+
+
+def _better(score: Score | None, than: Score) -> bool:
+    return score is not None and (score.worst, score.average) > (than.worst, than.average)
+
+
+def _choose(tried: Sequence[Tried], tolerance: float) -> str:
+    """Highest worst group among those whose average did not fall by more than the tolerance; ties to the cheapest."""
+    first = tried[0].score
+    assert first is not None
+    allowed = [rung for rung in tried if rung.score is not None and rung.score.average >= first.average - tolerance]
+    scores = np.array([(rung.score.worst, rung.score.average) for rung in allowed if rung.score])
+    order = np.lexsort((-np.arange(len(allowed)), scores[:, 1], scores[:, 0]))  # rungs stand in order of cost
+    return allowed[int(order[-1])].name

@@ -1,0 +1,109 @@
+"""The ladder of repairs, cheapest first, and what each needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from kintsugi.api.repair import repair
+from kintsugi.core.decision import Decision
+from kintsugi.core.errors import one_of
+from kintsugi.core.findings import Finding
+from kintsugi.data.apply import apply_decisions
+
+if TYPE_CHECKING:
+    from kintsugi.api.audit import Audit
+    from kintsugi.api.case import Case
+    from kintsugi.core.run import Run
+    from kintsugi.data.imageset import ImageSet
+
+NAMES = ("clean", "last_layer", "group_balanced", "group_dro", "distill", "config")
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One repair of the ladder.
+
+    Attributes:
+        name: its name.
+        do: ``(train, how, start, run, options) -> (model, note)``.
+        obstacle: why it cannot be tried; empty when it can.
+        clean: for a rung that mends the data: the mended data.
+    """
+
+    name: str
+    do: Callable[[ImageSet, Any, str, Run, dict[str, Any]], tuple[Any, str]]
+    obstacle: str = ""
+    clean: Callable[[ImageSet], ImageSet] | None = None
+
+
+def ladder(case: Case, audit: Audit, train: ImageSet, *, chosen: Sequence[str] | None = None) -> list[Rung]:
+    """The rungs for a case, cheapest first.
+
+    ``clean`` relabels and drops what the audit flagged, by rule; the decisions are written beside it.
+    """
+    for name in chosen or ():
+        one_of("rungs", name, NAMES)
+    decisions = decide(train, audit.flagged)
+    no_groups = "" if case.attributes else "it needs group labels: name them with --attribute"
+    no_teacher = "" if case.teacher is not None else "it needs a teacher: name one with --teacher"
+    no_generator = no_teacher or (
+        "" if case.generator is not None else "it needs a generator: name one with --generator"
+    )
+    rungs = [
+        Rung(
+            "clean",
+            partial(_clean, case, decisions),
+            "" if decisions else "the audit flagged nothing in the training part",
+            lambda data: apply_decisions(data, decisions)[0],
+        ),
+        Rung("last_layer", partial(_method, case, "last_layer")),
+        Rung("group_balanced", partial(_method, case, "group_balanced"), no_groups),
+        Rung("group_dro", partial(_method, case, "group_dro"), no_groups),
+        Rung("distill", partial(_method, case, "distill"), no_teacher),
+        Rung("config", partial(_method, case, "config"), no_generator),
+    ]
+    return [rung for rung in rungs if chosen is None or rung.name in chosen]
+
+
+def decide(train: ImageSet, flagged: Sequence[Finding]) -> list[Decision]:
+    """What a rule does about flagged findings of the training part: relabel label errors, drop one of a near pair."""
+    here, gone = set(train.ids), set[str]()
+    decisions: list[Decision] = []
+    for row in flagged:
+        if not set(row.ids) <= here:
+            continue
+        if row.suggestion.startswith("relabel:"):
+            name = train.classes[int(row.suggestion.partition(":")[2])]
+            decisions.append(_accept(train, row, row.ids, "relabel", (name,) * len(row.ids)))
+        elif row.subject == "pair" and row.suggestion == "drop" and not set(row.ids) & gone:
+            gone.add(row.ids[-1])
+            decisions.append(_accept(train, row, row.ids[-1:], "drop", ()))
+    return decisions
+
+
+def _accept(train: ImageSet, row: Finding, ids: tuple[str, ...], action: str, labels: tuple[str, ...]) -> Decision:
+    return Decision(train.fingerprint, ids, row.key, "accept", action, labels, reviewer="rule:mend")
+
+
+def _clean(
+    case: Case, decisions: list[Decision], train: ImageSet, how: Any, start: str, run: Run, options: dict[str, Any]
+) -> tuple[Any, str]:
+    from kintsugi.core.decision import write_decisions
+
+    path = run.path("decisions.jsonl")
+    if not path.exists():
+        write_decisions(path, decisions)
+    cleaned, _ = apply_decisions(train, decisions)
+    done = repair(case, "erm", data=cleaned, how=how, start=start, run=run, **options)
+    relabelled = sum(decision.action == "relabel" for decision in decisions)
+    return done.model, f"{relabelled} labels corrected and {len(train) - len(cleaned)} duplicates dropped, then trained"
+
+
+def _method(
+    case: Case, name: str, train: ImageSet, how: Any, start: str, run: Run, options: dict[str, Any]
+) -> tuple[Any, str]:
+    done = repair(case, name, data=train, how=how, start=start, run=run, **options)
+    return done.model, ""

@@ -1,0 +1,43 @@
+"""``kintsugi audit``."""
+
+from __future__ import annotations
+
+import argparse
+
+from kintsugi.cli.common import answer, case_of, data_options, model_options, progress, run_options
+
+EXAMPLES = """examples:
+  kintsugi audit photos/
+  kintsugi audit photos/ --model timm:resnet18 --out audit-1
+  kintsugi audit waterbirds/metadata.csv --label y --split split --attribute place --json
+"""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("data", help="folder, table, shards, hf:NAME")
+    parser.add_argument("--encoder", help="whose features find duplicates and check labels; the model's if not given")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when anything is flagged")
+    data_options(parser)
+    model_options(parser)
+    run_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Audit and list what was found."""
+    with progress(args):
+        case = case_of(args, args.data)
+        with case.run.locked():
+            result = case.audit(encoder=args.encoder)
+    lines = [f"{len(case.data)} images, {len(case.data.classes)} classes, {len(case.data.problems)} left out"]
+    for each in result.findings:
+        count = each.summary.count
+        estimate = "" if count is None else f", about {count:.0f} in all"
+        if each.summary.interval:
+            estimate += f" ({each.summary.interval[0]:.0f} to {each.summary.interval[1]:.0f})"
+        lines.append(f"\n{each.card}: {len(each.flagged)} flagged{estimate}")
+        lines += [f"  {row.score:.3f}  {', '.join(row.ids)}: {row.why}" for row in each.flagged[:5]]
+        lines += [f"  note: {note}" for note in each.summary.notes]
+    lines += [*(f"\nnote: {note}" for note in result.notes), f"\nall findings: {case.run.path('findings.parquet')}"]
+    answer(args, result, lines)
+    return int(args.check and bool(result.flagged))

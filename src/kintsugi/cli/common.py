@@ -1,0 +1,113 @@
+"""Options and printing that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from kintsugi.core.files import plain
+from kintsugi.core.progress import shown
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from kintsugi.api import Case
+
+
+def data_options(parser: argparse.ArgumentParser) -> None:
+    """How to read the data: which column is what."""
+    group = parser.add_argument_group("data")
+    group.add_argument(
+        "--format", help="folder, table, hf, torchvision, webdataset, parquet, npz; detected if not given"
+    )
+    group.add_argument("--label", help="column with the label")
+    group.add_argument("--split", help="column with the split")
+    group.add_argument("--id", help="column with a stable id")
+    group.add_argument("--path", help="column with the image's path")
+    group.add_argument(
+        "--attribute", action="append", default=[], help="column that splits classes into groups; may repeat"
+    )
+    group.add_argument("--cluster", help="column with what samples share: patient, source image, burst")
+    group.add_argument("--classes", type=_names, help="class names in the order of the labels, comma-separated")
+
+
+def model_options(parser: argparse.ArgumentParser, *, model: bool = True) -> None:
+    """Which model, and where it runs."""
+    group = parser.add_argument_group("model")
+    if model:
+        group.add_argument(
+            "--model", help="timm:NAME, torchvision:NAME, hf:NAME, open_clip:NAME, FILE.onnx, predictions, run"
+        )
+    group.add_argument("--weights", help="weights file (safetensors, or read with weights_only)")
+    group.add_argument("--teacher", help="robust model to learn from, named in the same ways")
+    group.add_argument("--generator", help="image generator: a run folder or sd:NAME")
+    group.add_argument(
+        "--held-out", choices=("yes", "no", "auto"), default="auto", help="whether the model never saw these samples"
+    )
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
+
+
+def run_options(parser: argparse.ArgumentParser) -> None:
+    """Where results go, and the seed."""
+    parser.add_argument("--out", default="kintsugi-out", help="folder for the results (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="every random stream is derived from it (default 0)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def training_options(parser: argparse.ArgumentParser) -> None:
+    """How repairs train."""
+    group = parser.add_argument_group("training")
+    group.add_argument("--epochs", type=int, help="passes over the training part")
+    group.add_argument("--lr", type=float, help="peak learning rate")
+    group.add_argument("--batch-size", type=int, help="images a step")
+    group.add_argument("--start", choices=("fresh", "continue"), default="continue", help="weights to start from")
+
+
+def training_of(args: argparse.Namespace) -> Any:
+    """The training settings named on the command line."""
+    from kintsugi.training.fit import Training
+
+    given = {"epochs": args.epochs, "lr": args.lr, "batch_size": args.batch_size}
+    return Training(device=args.device, **{name: value for name, value in given.items() if value is not None})
+
+
+def case_of(args: argparse.Namespace, data: str, model: str | None = None) -> Case:
+    """Open what the arguments name."""
+    from kintsugi.api import load
+
+    columns = {name: getattr(args, name) for name in ("format", "label", "split", "id", "path") if getattr(args, name)}
+    return load(
+        data,
+        model if model is not None else getattr(args, "model", None),
+        teacher=args.teacher,
+        generator=args.generator,
+        attributes=args.attribute,
+        cluster=args.cluster,
+        classes=args.classes,
+        weights=args.weights,
+        held_out={"yes": True, "no": False, "auto": None}[args.held_out],
+        out=args.out,
+        device=args.device,
+        seed=args.seed,
+        **columns,
+    )
+
+
+def progress(args: argparse.Namespace) -> AbstractContextManager[None]:
+    """Bars on the error stream, unless asked to be quiet."""
+    return shown(not getattr(args, "quiet", False))
+
+
+def answer(args: argparse.Namespace, result: Any, lines: list[str]) -> None:
+    """Print the result: JSON for machines, lines for people."""
+    if args.json:
+        json.dump(result if isinstance(result, dict) else result.as_dict(), sys.stdout, indent=2, default=plain)
+        print()
+    else:
+        print("\n".join(lines))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))

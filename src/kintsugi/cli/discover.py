@@ -1,0 +1,35 @@
+"""``kintsugi discover``."""
+
+from __future__ import annotations
+
+import argparse
+
+from kintsugi.cli.common import answer, case_of, data_options, model_options, progress, run_options
+
+EXAMPLES = """examples:
+  kintsugi discover timm:resnet18 photos/ --weights mine.safetensors
+  kintsugi discover runs/erm data.parquet --attribute place
+"""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("model", help="a model with weights")
+    parser.add_argument("data", help="folder, table, shards, hf:NAME")
+    parser.add_argument("--method", default="george", help="a discoverer (default %(default)s)")
+    data_options(parser)
+    model_options(parser, model=False)
+    run_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Discover and list the groups that fare worse than their class."""
+    with progress(args):
+        case = case_of(args, args.data, args.model)
+        with case.run.locked():
+            result = case.discover(method=args.method)
+    lines = [f"{len(result.groups)} groups inferred on {len(result.ids)} samples, without any attribute"]
+    lines += [("  ! " if row.flagged else "    ") + row.why for row in result.findings]
+    lines += [f"agreement with {name} (adjusted Rand): {value:.2f}" for name, value in result.agreement.items()]
+    answer(args, result, lines)
+    return 0

@@ -1,0 +1,82 @@
+"""``kintsugi mend``."""
+
+from __future__ import annotations
+
+import argparse
+
+from kintsugi.cli.common import (
+    answer,
+    case_of,
+    data_options,
+    model_options,
+    progress,
+    run_options,
+    training_of,
+    training_options,
+)
+
+EXAMPLES = """examples:
+  kintsugi mend photos/ --model timm:resnet18 --budget 600
+  kintsugi mend waterbirds/metadata.csv --label y --split split --attribute place --model torchvision:resnet50 \\
+      --teacher open_clip:ViT-L-14/openai
+"""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("data", help="folder, table, shards, hf:NAME")
+    parser.add_argument("--budget", type=float, metavar="SECONDS", help="time for all repairs together")
+    parser.add_argument("--rung", action="append", help="try only this repair; may repeat")
+    parser.add_argument("--tolerance", type=float, default=0.05, help="how far the average may fall, in shares")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be tried and write nothing")
+    data_options(parser)
+    model_options(parser)
+    run_options(parser)
+    training_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Mend and say the verdict."""
+    with progress(args):
+        case = case_of(args, args.data)
+        if args.dry_run:
+            return _plan(args, case)
+        done = case.mend(
+            how=training_of(args), start=args.start, budget=args.budget, rungs=args.rung, tolerance=args.tolerance
+        )
+    answer(args, done, summary(done))
+    return 0
+
+
+def summary(done: object) -> list[str]:
+    """The outcome in a few lines; the report says the rest."""
+    from kintsugi.api.mend import Mended
+
+    assert isinstance(done, Mended)
+    lines = ["repairs tried, cheapest first (selection part):"]
+    for rung in done.tried:
+        score = "" if rung.score is None else f"worst group {rung.score.worst:6.1%}  average {rung.score.average:6.1%}"
+        mark = "*" if rung.chosen else " "
+        lines.append(f" {mark} {rung.name:16}{rung.seconds:7.1f} s  {score}  {rung.note}".rstrip())
+    if done.verdict is None:
+        lines.append("\nnot proven: no repair was better on the selection part; the model is as it was")
+    else:
+        lines += [f"\n{done.verdict}", f"rule: {done.verdict.rule}"]
+    return [*lines, f"report: {done.report}"]
+
+
+def _plan(args: argparse.Namespace, case: object) -> int:
+    from kintsugi.api.audit import Audit
+    from kintsugi.api.case import Case
+    from kintsugi.api.rungs import ladder
+
+    assert isinstance(case, Case)
+    parts = case.parts
+    sizes = {"train": len(parts.train), "select": len(parts.select), "holdout": len(parts.holdout)}
+    steps = {
+        rung.name: rung.obstacle or "would be tried" for rung in ladder(case, Audit(()), parts.train, chosen=args.rung)
+    }
+    steps["clean"] = "would be tried if the audit flags anything"
+    plan = {"parts": sizes, "rungs": steps, "out": args.out, "notes": list(parts.notes)}
+    answer(args, plan, [f"{name}: {value}" for name, value in plan.items()])
+    return 0

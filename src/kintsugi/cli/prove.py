@@ -1,0 +1,55 @@
+"""``kintsugi prove``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+
+from kintsugi.cli.common import answer, progress, run_options
+from kintsugi.core.run import Run
+
+EXAMPLES = """examples:
+  kintsugi prove config
+  kintsugi prove config --seeds 10 --out proofs/config
+  kintsugi prove config --setting fashion --json
+"""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("name", help="a method with a trial")
+    parser.add_argument("--setting", default="", help="another data set or size, where the trial has several")
+    parser.add_argument("--seeds", type=int, help="paired seeds at least (default: the trial's)")
+    parser.add_argument("--workers", type=int, help="processes (default: one a core)")
+    parser.add_argument("--check", action="store_true", help="exit with 1 unless proven")
+    run_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prove and print the table and the outcomes."""
+    from kintsugi.prove.runner import prove, trial_of
+
+    trial = trial_of(args.name, args.setting)
+    folder = args.out if args.out != "kintsugi-out" else f"proofs/{trial.name}"
+    with progress(args):
+        command = "kintsugi " + " ".join(map(shlex.quote, args.argv))
+        evidence = prove(trial, Run(folder), seeds=args.seeds, workers=args.workers, command=command)
+    lines, row = [evidence.title], ""
+    for entry in evidence.table():
+        if entry["row"] != row:
+            row = entry["row"]
+            lines.append(f"\n{row}")
+        spread = f"{entry['mean']:.3f} ± {entry['sd']:.3f}  ({entry['min']:.3f} to {entry['max']:.3f})"
+        lines.append(f"  {entry['arm']:26}{entry['metric']:18}{spread}  {entry['seeds']} seeds")
+    lines.append("")
+    for outcome in evidence.outcomes:
+        claim = outcome.claim
+        word = "shown" if claim.shown_only else ("proven" if outcome.proven else "not proven")
+        low, high = outcome.interval
+        lines.append(
+            f"{word}: {claim.row}, {claim.metric}: {claim.method} minus the best of {', '.join(claim.against)}: "
+            f"{outcome.effect:+.3f} ({low:+.3f} to {high:+.3f}, {outcome.seeds} seeds; asked: {claim.margin:+.2f})"
+        )
+    lines += ["", "proven" if evidence.proven else "not proven", f"evidence: {Run(folder).path('evidence.json')}"]
+    answer(args, evidence, lines)
+    return int(args.check and not evidence.proven)

@@ -1,0 +1,32 @@
+"""``kintsugi report``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from kintsugi.cli.common import answer
+from kintsugi.core.errors import BadData
+from kintsugi.core.run import Run
+
+EXAMPLES = """examples:
+  kintsugi report kintsugi-out
+  kintsugi report kintsugi-out --json
+"""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("run_dir", metavar="RUN", help="a run's folder")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the report again from what the run recorded."""
+    from kintsugi.report.content import Report
+
+    folder = Path(args.run_dir)
+    if not folder.is_dir():
+        raise BadData(f"{folder} is not a folder.", "Name the folder of a run, such as kintsugi-out.")
+    path = Report.load(Run(folder)).save(Run(folder))
+    answer(args, {"report": str(path)}, [str(path)])
+    return 0

@@ -1,0 +1,1 @@
+"""New images: generators, and guidance through their sampling path."""

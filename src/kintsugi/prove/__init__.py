@@ -1,0 +1,1 @@
+"""A method against its baseline on real images over seeds: the evidence."""

@@ -1,0 +1,104 @@
+"""Running a trial: its units side by side in processes, each finished one kept, so an interrupted proof goes on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import asdict
+from importlib import import_module
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from kintsugi.core.errors import BadArgument
+from kintsugi.core.files import read_json, write_json
+from kintsugi.core.progress import task
+from kintsugi.core.run import Run
+from kintsugi.prove.trial import Cell, Evidence, Trial, judge
+
+LIBRARIES = ("kintsugi-vision", "torch", "torchvision", "numpy", "scikit-learn")
+
+
+def trial_of(name: str, setting: str = "") -> Trial:
+    """The trial of a method: ``prove/trials/NAME.py`` has a function ``trial(setting)``.
+
+    Raises:
+        BadArgument: the method has no trial yet.
+    """
+    known = sorted(path.stem for path in (Path(__file__).parent / "trials").glob("[a-z]*.py"))
+    if name not in known:
+        raise BadArgument(f"There is no trial of {name!r} yet.", f"Known: {', '.join(known) or 'none'}.")
+    made: Trial = import_module(f"kintsugi.prove.trials.{name}").trial(setting)
+    return made
+
+
+def prove(
+    trial: Trial, run: Run, *, seeds: int | None = None, workers: int | None = None, command: str = ""
+) -> Evidence:
+    """Run every unit and judge the claims.
+
+    Args:
+        trial: what to run.
+        run: folder; a unit that is finished there is not repeated.
+        seeds: paired seeds at least; None for the trial's default.
+        workers: processes; None for one a core. Each computes on one thread.
+        command: how to repeat it, for the record.
+    """
+    units = list(trial.units(seeds))
+    began = time.perf_counter()
+    with run.locked():
+        run.start({"trial": trial.name, "units": units, **trial.facts()})
+        todo = [unit for unit in units if not run.path(f"units/{unit}/cells.json").exists()]
+        with task(f"prove {trial.name}", len(units)) as tracker:
+            tracker.advance(len(units) - len(todo))
+            _all(trial, todo, run, workers or max(1, min(len(todo), os.cpu_count() or 1)), tracker)
+        cells = tuple(
+            Cell(**record) for unit in units for record in read_json(run.path(f"units/{unit}/cells.json"))["cells"]
+        )
+        seconds = sum(read_json(run.path(f"units/{unit}/cells.json"))["seconds"] for unit in units)
+        facts = {
+            **trial.facts(),
+            "command": command,
+            "processor seconds of all units": round(seconds, 1),
+            "wall seconds of this call": round(time.perf_counter() - began, 1),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "libraries": {name: version(name) for name in LIBRARIES},
+        }
+        outcomes = tuple(judge(claim, cells) for claim in trial.claims)
+        evidence = Evidence(trial.name, trial.title, cells, outcomes, facts)
+        write_json(run.path("evidence.json"), evidence.as_dict())
+    return evidence
+
+
+def _all(trial: Trial, todo: list[str], run: Run, workers: int, tracker: Any) -> None:
+    if workers == 1:
+        for unit in todo:
+            _one(trial, unit, run.dir)
+            tracker.advance(note=unit)
+        return
+    # Spawned, since forking a process that holds torch's threads can hang.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_single_thread) as pool:
+        waiting = {pool.submit(_one, trial, unit, run.dir): unit for unit in todo}
+        while waiting:
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()
+                tracker.advance(note=waiting.pop(future))
+
+
+def _single_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _one(trial: Trial, unit: str, folder: Path) -> None:
+    where = Run(folder / "units" / unit)
+    began = time.perf_counter()
+    cells = trial.run(unit, where)
+    record = {"cells": [asdict(cell) for cell in cells], "seconds": time.perf_counter() - began}
+    write_json(where.path("cells.json"), record)

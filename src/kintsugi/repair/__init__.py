@@ -1,0 +1,1 @@
+"""A better model: objectives, samplers, augmentations, distillation and post-hoc repairs."""

@@ -1,0 +1,1 @@
+"""Augmentations: changed training batches."""

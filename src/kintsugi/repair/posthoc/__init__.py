@@ -1,0 +1,1 @@
+"""Post-hoc repairs: a mended model without retraining all of it."""

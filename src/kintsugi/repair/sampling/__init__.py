@@ -1,0 +1,1 @@
+"""Samplers that repair: who is seen how often."""

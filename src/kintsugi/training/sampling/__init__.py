@@ -1,0 +1,1 @@
+"""Which samples make a batch: samplers every room needs."""

@@ -1,0 +1,98 @@
+"""Nothing is lost: writes are whole or absent, logs survive a cut, paths stay inside."""
+
+import errno
+import json
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kintsugi.core import files
+from kintsugi.core.errors import BadData, StorageFull
+
+
+def test_a_failing_write_leaves_the_old_file_and_no_litter(tmp_path):
+    path = tmp_path / "a.json"
+    files.write_json(path, {"a": 1})
+    with pytest.raises(RuntimeError), files.atomic(path) as stream:
+        stream.write(b"half")
+        raise RuntimeError
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize("writer", ["json", "with", "line"])
+def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path, monkeypatch, writer):
+    path = tmp_path / "a.json"
+    files.write_json(path, {"a": 1})
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StorageFull, match=r"disk is full.*a\.json"):
+        if writer == "json":
+            monkeypatch.setattr(os, "fsync", full)
+            files.write_json(path, {"a": 2})
+        elif writer == "with":
+            files.write_with(path, full)
+        else:
+            monkeypatch.setattr(files.Path, "open", full)
+            files.append_line(path, {})
+    monkeypatch.undo()
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_really_full_device_is_named():
+    with pytest.raises(StorageFull, match="/dev/full"), files.disk_errors(files.Path("/dev/full")):
+        with open("/dev/full", "w") as stream:
+            stream.write("x" * 10000)
+            stream.flush()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_named(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(BadData, match="cannot be written"):
+        files.write_json(tmp_path / "a.json", {})
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.dictionaries(st.text(max_size=5), st.integers(), max_size=3), max_size=5), st.data())
+def test_a_log_cut_anywhere_gives_its_whole_lines(tmp_path_factory, records, data):
+    path = tmp_path_factory.mktemp("log") / "log.jsonl"
+    for record in records:
+        files.append_line(path, record)
+    whole = path.read_bytes() if records else b""
+    cut = data.draw(st.integers(0, len(whole)))
+    path.write_bytes(whole[:cut])
+    kept = files.read_lines(path)
+    assert kept == records[: len(kept)]
+    assert len(kept) >= whole[:cut].count(b"\n")
+
+
+def test_a_broken_line_in_the_middle_is_named(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"a": 1}\n{broken\n{"a": 2}\n')
+    with pytest.raises(BadData, match="line 2"):
+        files.read_lines(path)
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "link/x"])
+def test_paths_that_leave_their_folder_are_refused(tmp_path, name):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/link").symlink_to(tmp_path)
+    with pytest.raises(BadData, match="leaves the folder"):
+        files.inside(tmp_path / "in", name)
+
+
+def test_paths_inside_are_given(tmp_path):
+    assert files.inside(tmp_path, "a/../b/ü.png") == (tmp_path / "b/ü.png").resolve()
+
+
+def test_nan_is_not_json(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert not list(tmp_path.iterdir())
