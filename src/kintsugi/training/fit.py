@@ -199,6 +199,7 @@ class _Loop:
             self._next, pending, met = number + 1, pending + 1, True
             closing = last or pending == self.how.accumulate
             self._train(batch, closing)
+            del batch  # its memory is the next one's
             if not closing:
                 continue
             pending = 0
