@@ -324,8 +324,8 @@ class _Loop:
         parts = {"objective": self.objective, "sampler": self.sampler, "augment": self.augments, "hooks": self.hooks}
         described = {name: describe(part) for name, part in parts.items()}
         # A model that can say how it is built can be opened again from the folder alone.
-        model = self.model.describe() if hasattr(self.model, "describe") else {}
-        work = {"work": "training", "how": how, "seed": self.seed, "net": describe_net(self.model), "model": model}
+        tell: Any = getattr(self.model, "describe", dict)
+        work = {"work": "training", "how": how, "seed": self.seed, "net": describe_net(self.model), "model": tell()}
         return {**work, "data": describe_data(self.data), **described}
 
     def _save(self) -> None:
