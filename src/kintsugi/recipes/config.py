@@ -5,9 +5,9 @@ a class that the teacher recognises and the student does not; these fill the gap
 
 Popp, Laube, Schott and Hein (2025), arXiv 2506.02294. Stages: (1) train the student by cross-entropy to the teacher's
 soft labels (EDRM; no hard-label term, temperature 1); (2) guide ``images`` generations by the objective of
-:mod:`kintsugi.generate.guidance`, keeping the best iterate; (3) label them by the teacher's soft output, the class asked
-for being only the target of guidance; (4) train on real and generated images. Stages 2 to 4 repeat for ``rounds``, the
-generated images adding up.
+:mod:`kintsugi.generate.guidance`, keeping the best iterate; (3) label them by the teacher's soft output, the class
+asked for being only the target of guidance; (4) train on real and generated images. Stages 2 to 4 repeat for
+``rounds``, the generated images adding up.
 
 Ours, from trials (card 1): the product form with exponent 1 by default (the sum with exponent 2, as published, starves
 the student's gradient in small settings), half of every batch generated, and training again from the first weights
