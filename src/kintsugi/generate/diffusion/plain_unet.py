@@ -6,10 +6,6 @@ long runs; both fit behind the same preconditioning.
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-import math
-=======
->>>>>>> generate
 from itertools import pairwise
 
 import torch
@@ -82,18 +78,6 @@ class PlainUNet(nn.Module):
         folded = channels * patch**2
         self.fourier = MPFourier(embedding // 2, rng)
         self.fourier.freqs.mul_(0.5)  # a smoother function of the noise level learns faster here
-<<<<<<< HEAD
-        self.noise = nn.Sequential(
-            _linear(embedding // 2, embedding, rng), nn.SiLU(), _linear(embedding, embedding, rng)
-        )
-        self.label = nn.Parameter(torch.randn(classes + 1, embedding, generator=rng))  # the last row: no class
-        self.first = _conv(folded, widths[0], 3, rng)
-        self.encoder = nn.ModuleList(self._level(w, n, rng) for w, n in zip(widths, blocks, strict=True))
-        self.decoder = nn.ModuleList(self._level(w, n, rng) for w, n in zip(widths, blocks, strict=True))
-        pairs = list(pairwise(widths))
-        self.down = nn.ModuleList(_conv(a, b, 1, rng) for a, b in pairs)
-        self.up = nn.ModuleList(_conv(b, a, 1, rng) for a, b in pairs)
-=======
         with seeded(rng):
             self.noise = nn.Sequential(nn.Linear(embedding // 2, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
             self.label = nn.Parameter(torch.randn(classes + 1, embedding))  # the last row: no class
@@ -103,7 +87,6 @@ class PlainUNet(nn.Module):
             self.down = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in pairwise(widths))
             self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
             self.last = nn.Conv2d(widths[0], folded, 3, padding=1)
->>>>>>> generate
         self.norm = nn.GroupNorm(GROUPS, widths[0])
         _zero(self.last)
         self.to(memory_format=torch.channels_last)
@@ -113,15 +96,9 @@ class PlainUNet(nn.Module):
         return self.label[label]
 
     def forward(self, x: torch.Tensor, noise: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
-<<<<<<< HEAD
-        """Images ``[B, C, H, W]``, noise condition ``[B]``, class embedding ``[B, E]`` to ``[B, C, H, W]``."""
-        embedding = F.silu(self.noise(self.fourier(noise)) + embedding)
-        h = self.first(F.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last))
-=======
         """Images ``[B, C, H, W]``, noise condition ``[B]``, class embedding ``[B, embedding]`` to ``[B, C, H, W]``."""
         embedding = functional.silu(self.noise(self.fourier(noise)) + embedding)
         h = self.first(functional.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last))
->>>>>>> generate
         sides = []
         for level, encode in enumerate(self.encoder):
             h = encode(h, embedding)

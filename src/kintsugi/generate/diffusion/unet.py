@@ -123,21 +123,12 @@ class UNet(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def embed(self, label: torch.Tensor) -> torch.Tensor:
-<<<<<<< HEAD
-        """Class embedding ``[B, E]`` of labels int64 ``[B]``, zero for -1. A learned delta may be added to it."""
-        onehot = F.one_hot(label.clamp_min(0), self.classes) * (label >= 0)[:, None]
-        return self.label(onehot.to(self.gain.dtype) * math.sqrt(self.classes))
-
-    def forward(self, x: torch.Tensor, noise: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
-        """Images ``[B, C, H, W]``, noise condition ``[B]``, class embedding ``[B, E]`` to ``[B, C, H, W]``."""
-=======
         """Class embedding ``[B, embedding]`` of labels int64 ``[B]``, zero for -1; deltas may be added to it."""
         onehot = functional.one_hot(label.clamp_min(0), self.classes) * (label >= 0)[:, None]
         return self.label(onehot.to(self.gain.dtype) * math.sqrt(self.classes))
 
     def forward(self, x: torch.Tensor, noise: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
         """Images ``[B, C, H, W]``, noise condition ``[B]``, class embedding ``[B, embedding]`` to ``[B, C, H, W]``."""
->>>>>>> generate
         embedding = mp_silu(mp_sum(self.noise(self.fourier(noise)), embedding, 0.5))
         h = functional.pixel_unshuffle(x, self.patch)
         h = torch.cat([h, torch.ones_like(h[:, :1])], dim=1).contiguous(memory_format=torch.channels_last)
