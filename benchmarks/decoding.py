@@ -60,11 +60,10 @@ def plain(paths: list[Path]) -> np.ndarray:
     for path in paths:
         with Image.open(path) as opened:
             image = ImageOps.exif_transpose(opened).convert("RGB")
-        scale = SIZE / min(image.size)
-        image = image.resize(
-            (max(SIZE, round(image.width * scale)), max(SIZE, round(image.height * scale))), Image.Resampling.BILINEAR
-        )
-        left, top = (image.width - SIZE) // 2, (image.height - SIZE) // 2
+        short, long = min(image.size), max(image.size)
+        sides = (SIZE, int(SIZE * long / short))
+        image = image.resize(sides if image.width == short else sides[::-1], Image.Resampling.BILINEAR)
+        left, top = round((image.width - SIZE) / 2), round((image.height - SIZE) / 2)
         made.append(np.asarray(image.crop((left, top, left + SIZE, top + SIZE))))
     return np.stack(made)
 

@@ -54,7 +54,7 @@ def test_the_same_seed_gives_the_same_pixels(world):
 
 def test_the_digit_is_painted_over_the_photograph(world):
     sample = world.make([0], [0], "test", 0)[0]
-    assert sample.image.shape == (20, 20, 3)
+    assert sample.image.shape == (16, 16, 3)
     assert sample.image.max() > 200  # ink
     assert np.median(sample.image) < 200  # a dimmed photograph
     Image.fromarray(sample.image)

@@ -18,9 +18,9 @@ def test_reaches_higher_than_best_of_n_at_equal_decodings(setting):
     steps = 20
     made = guided_optimise(generator, LABEL, objective, steps=steps, **FAST)
     with frozen(*objective.models()), torch.no_grad():
-        best = torch.stack([
-            objective(generator.sample(len(LABEL), LABEL, torch_rng(1, k)), LABEL) for k in range(steps + 1)
-        ]).amax(0)
+        best = torch.stack(
+            [objective(generator.sample(len(LABEL), LABEL, torch_rng(1, k)), LABEL) for k in range(steps + 1)]
+        ).amax(0)
     assert made.score.amax(1).mean() > best.mean() + 0.05
     assert made.teacher.mean() > 0.9
     assert made.student.mean() < 0.1
@@ -28,8 +28,9 @@ def test_reaches_higher_than_best_of_n_at_equal_decodings(setting):
 
 def test_kept_iterate_is_the_best_of_the_trajectory(setting):
     generator, objective = setting
-    made = guided_optimise(generator, LABEL, objective, steps=6, lr={"latent": 3.0}, cutouts=Cutouts(1),
-                           last_weights=(1,))  # fmt: skip - a step far too large, so that the last is often not the best
+    made = guided_optimise(
+        generator, LABEL, objective, steps=6, lr={"latent": 3.0}, cutouts=Cutouts(1), last_weights=(1,)
+    )  # fmt: skip - a step far too large, so that the last is often not the best
     with frozen(*objective.models()):
         again = objective(made.image, LABEL)
     torch.testing.assert_close(again, made.score.amax(1))

@@ -63,7 +63,8 @@ def load(
     """
     from kintsugi.data.formats import open_data
 
-    opened = data if isinstance(data, ImageSet) else open_data(data, attributes=attributes, classes=classes, **columns)
+    kept = (*attributes, cluster) if attributes and cluster else attributes  # none named keeps every column
+    opened = data if isinstance(data, ImageSet) else open_data(data, attributes=kept, classes=classes, **columns)
     where = pick(device)
 
     def model_of(spec: Any, file: str | Path | None = None) -> Any:

@@ -104,7 +104,8 @@ def mend(
     """
     model = case.need_model(trainable=True)
     with case.run.locked():
-        case.run.start(case.config("mend", start=start, how=asdict(how) if how else None, rungs=list(rungs or [])))
+        asked = {"start": start, "how": asdict(how) if how else None, "rungs": list(rungs or [])}
+        case.run.start(case.config("mend", **asked, model=model.describe()))
         audit, stressed, found = case.audit(), case.stress(), case.discover()
         before = _score(case, model)
         tried, models = [Tried("as it is", 0.0, before, note="the model that came in")], {"as it is": model}
@@ -135,7 +136,7 @@ def mend(
         write_json(case.run.path("mend.json"), mended.as_dict())
         from kintsugi.api.account import account
 
-        account(case, mended, before=model).save(case.run)
+        account(case, mended).save(case.run)
     return mended
 
 

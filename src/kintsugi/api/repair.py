@@ -85,6 +85,7 @@ def repair(
         case "augment":
             fit(model, train, ERM(), how=how, augment=method, rng=case.seed, run=run)
         case "posthoc":
+            run.start({"work": with_, "seed": case.seed, "options": options, "model": model.describe()})
             model = method(model, train, numpy_rng(case.seed, "repair", with_))
             run.save_weights(model.state_dict())
         case "recipe":

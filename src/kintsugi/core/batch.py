@@ -119,6 +119,25 @@ class Outputs:
                 "one row a sample is needed.",
             )
 
+    def take(self, ids: Sequence[str]) -> Outputs:
+        """The outputs of the samples named, in that order.
+
+        Raises:
+            BadData: a sample has no outputs.
+        """
+        if list(ids) == list(self.id):
+            return self
+        place = {name: number for number, name in enumerate(self.id)}
+        missing = [name for name in ids if name not in place]
+        if missing:
+            raise BadData(
+                f"There are no outputs for {len(missing)} of {len(ids)} samples, first {missing[0]!r}:",
+                "give outputs of the same data, named by the same ids.",
+            )
+        rows = np.array([place[name] for name in ids], dtype=np.int64)
+        features = None if self.features is None else self.features[rows]
+        return replace(self, id=tuple(ids), prob=self.prob[rows], features=features)
+
     @property
     def predicted(self) -> NDArray[np.int64]:
         """Most probable class, int64 ``[N]``."""

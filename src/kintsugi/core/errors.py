@@ -21,7 +21,7 @@ class KintsugiError(Exception):
         super().__init__(f"{what} {remedy}".strip())
 
 
-class BadArgument(KintsugiError, ValueError):  # noqa: N818 - read aloud as what it is
+class BadArgument(KintsugiError, ValueError):
     """An argument, option or constructor parameter has a value that is not allowed."""
 
     @classmethod
@@ -30,23 +30,23 @@ class BadArgument(KintsugiError, ValueError):  # noqa: N818 - read aloud as what
         return cls(f"{name}={value!r} is not allowed:", f"give {allowed}.")
 
 
-class BadData(KintsugiError):  # noqa: N818
+class BadData(KintsugiError):
     """A data set, table or predictions file cannot be used as it is."""
 
 
-class BadCheckpoint(KintsugiError):  # noqa: N818
+class BadCheckpoint(KintsugiError):
     """A weights file is not what it should be, or would execute code when read."""
 
 
-class MissingDependency(KintsugiError, ImportError):  # noqa: N818
+class MissingDependency(KintsugiError, ImportError):
     """An optional library is not installed."""
 
 
-class RunBusy(KintsugiError):  # noqa: N818
+class RunBusy(KintsugiError):
     """Another process is writing to the same run folder."""
 
 
-class StorageFull(KintsugiError, OSError):  # noqa: N818
+class StorageFull(KintsugiError, OSError):
     """The disk is full; what was written before is intact."""
 
 

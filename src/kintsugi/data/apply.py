@@ -89,7 +89,7 @@ class Patch:
         back = [number for number, name in enumerate(before.ids) if name in dropped]
         rows = np.concatenate([changed.rows, before.rows[back]])
         table = pa.concat_tables([table, before.table.take(pa.array(back, pa.int64()))], promote_options="permissive")
-        table = table.select([*before.columns, *(name for name in changed.columns if name not in before.columns)])
+        table = table.select([*before.columns, *(name for name in table.column_names if name not in before.columns)])
         order = np.argsort(np.array([*again, *back], dtype=np.int64), kind="stable")
         return ImageSet(
             changed.source, table.take(pa.array(order)), changed.classes, rows=rows[order], problems=changed.problems
@@ -120,7 +120,8 @@ def apply_decisions(data: ImageSet, decisions: Mapping[str, Decision] | Iterable
             raise BadArgument.of("decisions", decision, "decisions, as read by read_decisions")
         if decision.data != data.fingerprint:
             raise BadData(
-                f"The decision on {decision.finding!r} was made on other data ({decision.data}, not {data.fingerprint}).",
+                f"The decision on {decision.finding!r} was made on other data ({decision.data} instead of "
+                f"{data.fingerprint}).",
                 "Use the decisions made for this data.",
             )
         latest.pop(decision.finding, None)  # so that the order is that of the decisions that count

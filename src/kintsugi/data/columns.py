@@ -285,6 +285,8 @@ def _remark(problems: Problems, labels: NDArray[np.int64], names: tuple[str, ...
     if not counts.sum():
         problems.append(Problem("", where, "no labels", "every label is unknown", kept=True))
         return
+    if unknown := int((labels < 0).sum()):
+        problems.append(Problem("", where, "unknown label", f"{unknown} samples have none", kept=True))
     empty = [names[k] for k in np.flatnonzero(counts == 0)]
     for name in empty[:100]:
         problems.append(Problem("", where, "empty class", f"{name!r} has no samples", kept=True))

@@ -32,7 +32,7 @@ class Folder:
         Raises:
             BadImage: with reason ``outside``, ``missing`` or ``unreadable``.
         """
-        parent, last = os.path.split(os.path.join(self.root, name))
+        parent, last = os.path.split(self.root / name)
         try:
             if parent not in self._parents:
                 self._parents[parent] = os.path.realpath(parent)

@@ -106,16 +106,17 @@ def picture(
 
 def decode_with(work: Callable[[Image.Image], T], content: Content, where: str) -> T:
     """Open an image and do ``work`` on it, with everything a codec may raise turned into one :class:`BadImage`."""
-    with _opened(content, where) as opened:
-        with _one_large if opened.width * opened.height > _LARGE_PIXELS else nullcontext():
-            try:
-                return work(opened)
-            except BadImage as error:
-                raise BadImage(where, error.reason, error.detail) from None
-            except MemoryError as error:
-                raise BadImage(where, "unreadable", f"{opened.width} x {opened.height} does not fit memory") from error
-            except Exception as error:  # codecs raise whatever they like on broken bytes (struct.error, IndexError...)
-                raise BadImage(where, _reason(error), str(error) or type(error).__name__) from error
+    opened = _opened(content, where)
+    turn = _one_large if opened.width * opened.height > _LARGE_PIXELS else nullcontext()
+    with opened, turn:
+        try:
+            return work(opened)
+        except BadImage as error:
+            raise BadImage(where, error.reason, error.detail) from None
+        except MemoryError as error:
+            raise BadImage(where, "unreadable", f"{opened.width} x {opened.height} does not fit memory") from error
+        except Exception as error:  # codecs raise whatever they like on broken bytes (struct.error, IndexError...)
+            raise BadImage(where, _reason(error), str(error) or type(error).__name__) from error
 
 
 def _opened(content: Content, where: str) -> Image.Image:
@@ -134,8 +135,9 @@ def _opened(content: Content, where: str) -> Image.Image:
         raise BadImage(where, "not an image", "its content is of no known format, or its header is cut off") from error
     except Image.DecompressionBombError as error:
         raise BadImage(where, "bomb", f"over {BOMB_PIXELS / 1e6:.0f} megapixels; not decoded") from error
-    except OSError as error:
-        raise BadImage(where, "unreadable", error.strerror or str(error)) from error
+    except OSError as error:  # the system's errors have a number, the codecs' have none
+        reason = _reason(error) if error.errno is None else "unreadable"
+        raise BadImage(where, reason, error.strerror or str(error)) from error
     except Exception as error:  # as above: a codec may raise anything
         raise BadImage(where, _reason(error), str(error) or type(error).__name__) from error
     if opened.width * opened.height > BOMB_PIXELS:

@@ -10,12 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from kintsugi.data.decode import Content, decode, picture
+from kintsugi.data.decode import Content, decode, header, picture
 from kintsugi.data.source import BadImage, Problem
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
 
@@ -54,6 +53,11 @@ class Encoded(ABC):
     def picture(self, row: int, enough: tuple[int, int] | None = None) -> Image.Image:
         """The image as a Pillow picture, perhaps shrunk on loading; see :class:`kintsugi.data.source.Pictures`."""
         return picture(self.encoded(row), self.where(row), enough=enough, note=lambda *why: self._note(row, *why))
+
+    def shape(self, row: int) -> tuple[int, int]:
+        """(height, width) as stored, before orientation, from the header alone."""
+        found = header(self.encoded(row), self.where(row))
+        return found.height, found.width
 
     def content(self, row: int) -> bytes:
         """The encoded image as it is."""
@@ -101,9 +105,9 @@ class Files(Encoded):
         names: how messages call them; by default the paths.
     """
 
-    def __init__(self, paths: Iterable[Path], names: Sequence[str] | None = None) -> None:
+    def __init__(self, paths: Iterable[Path | str], names: Sequence[str] | None = None) -> None:
         super().__init__()
-        self.paths = list(paths)
+        self.paths = [os.fspath(path) for path in paths]
         self.names = names
 
     def __len__(self) -> int:
@@ -111,8 +115,8 @@ class Files(Encoded):
 
     def encoded(self, row: int) -> Path:
         """The file."""
-        return self.paths[row]
+        return Path(self.paths[row])
 
     def where(self, row: int) -> str:
         """The file's name."""
-        return str(self.paths[row]) if self.names is None else self.names[row]
+        return self.paths[row] if self.names is None else self.names[row]

@@ -1,4 +1,4 @@
-"""What all writers share: an image's bytes, the table with class names in it, and a target that is never overwritten."""
+"""What all writers share: an image's bytes, the table with class names in it, a target that is never overwritten."""
 
 from __future__ import annotations
 

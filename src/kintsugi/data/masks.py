@@ -40,7 +40,8 @@ def read_mask(
     Args:
         data: the image set.
         i: which sample.
-        size: (height, width) to bring it to, with the same geometry as the images of a stream, nearest pixel.
+        size: (height, width) to bring it to, with the same geometry as the images of a stream; a pixel
+            belongs to the mask where at least half of it does.
         fit: ``crop``, ``squash`` or ``pad``.
 
     Raises:
@@ -59,8 +60,7 @@ def read_mask(
     mask = decode_with(_foreground, content, where)
     if size is None:
         return mask
-    grey = Image.fromarray(mask.astype(np.uint8))
-    return resized(grey, size, fit, Image.Resampling.NEAREST).astype(bool)
+    return resized(mask * np.uint8(255), size, fit) >= 128
 
 
 def _foreground(opened: Image.Image) -> NDArray[np.bool_]:

@@ -146,6 +146,10 @@ class ArraySource:
         image = self.image[row]
         return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
 
+    def shape(self, row: int) -> tuple[int, int]:
+        """(height, width)."""
+        return self.image.shape[1], self.image.shape[2]
+
     def gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Many images at once, uint8 ``[n, H, W, 3]``: the fast path for sets in memory."""
         image = self.image[rows]
@@ -173,6 +177,12 @@ class Joined:
         part = int(np.searchsorted(self.starts, row, side="right")) - 1
         return self.parts[part], row - int(self.starts[part])
 
+    @property
+    def notes(self) -> dict[int, Problem]:
+        """Harmless oddities that the parts met while decoding, by row."""
+        parts = zip(self.parts, self.starts.tolist(), strict=False)
+        return {start + row: note for part, start in parts for row, note in getattr(part, "notes", {}).items()}
+
     def read(self, row: int) -> NDArray[np.uint8]:
         """One image of the part it lies in."""
         part, inner = self.find(row)
@@ -182,6 +192,11 @@ class Joined:
         """One image of the part it lies in, as a picture."""
         part, inner = self.find(row)
         return picture_of(part, inner, enough)
+
+    def shape(self, row: int) -> tuple[int, int]:
+        """(height, width) of one image of the part it lies in."""
+        part, inner = self.find(row)
+        return shape_of(part, inner)
 
     @property
     def gather(self) -> Callable[[NDArray[np.int64]], NDArray[np.uint8]] | None:
@@ -207,3 +222,10 @@ def picture_of(source: Source, row: int, enough: tuple[int, int] | None = None) 
     from PIL import Image
 
     return Image.fromarray(source.read(row))
+
+
+def shape_of(source: Source, row: int) -> tuple[int, int]:
+    """(height, width) of one image as stored, without decoding it where the source can tell."""
+    tell = getattr(source, "shape", None)
+    height, width = tell(row) if tell is not None else source.read(row).shape[:2]
+    return int(height), int(width)

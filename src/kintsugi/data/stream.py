@@ -35,25 +35,25 @@ def resized(
     image: NDArray[np.uint8] | Image.Image,
     size: tuple[int, int],
     fit: str = "crop",
-    resample: Image.Resampling = Image.Resampling.BILINEAR,
 ) -> NDArray[np.uint8]:
     """Bring one image (``[H, W, 3]``, ``[H, W]`` or a picture) to ``size`` (height, width).
 
-    Bilinear with antialiasing, as Pillow and torchvision do it. ``crop`` scales the short side and cuts the centre,
-    ``squash`` ignores the shape, ``pad`` fits inside black.
+    Bilinear with antialiasing. ``crop`` scales the short side and cuts the centre, ``squash`` ignores the shape, both
+    pixel for pixel as torchvision does with Pillow images; ``pad`` fits inside black.
     """
     height, width = size
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
     if (picture.height, picture.width) == (height, width):
         return np.asarray(picture)
     if fit == "squash":
-        return np.asarray(picture.resize((width, height), resample))
-    scale = (max if fit == "crop" else min)(height / picture.height, width / picture.width)
-    inner = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    if fit == "crop":  # never a pixel short through rounding
-        inner = (max(inner[0], width), max(inner[1], height))
-    scaled = picture if picture.size == inner else picture.resize(inner, resample)
-    left, top = (inner[0] - width) // 2, (inner[1] - height) // 2
+        return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    wide = height * picture.width >= width * picture.height  # wider than the wanted shape
+    if (fit == "crop") == wide:
+        inner = (max(1, int(height * picture.width / picture.height)), height)
+    else:
+        inner = (width, max(1, int(width * picture.height / picture.width)))
+    scaled = picture if picture.size == inner else picture.resize(inner, Image.Resampling.BILINEAR)
+    left, top = round((inner[0] - width) / 2.0), round((inner[1] - height) / 2.0)
     return np.asarray(scaled.crop((left, top, left + width, top + height)))
 
 

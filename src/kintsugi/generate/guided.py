@@ -159,6 +159,8 @@ def _batch(
     rng: torch.Generator,
 ) -> Guided:
     """One batch from start to kept iterates."""
+    modules = [model for model in objective.models() if isinstance(model, torch.nn.Module)]
+    place = next((weight.device for module in modules for weight in module.parameters()), condition.device)
     state = generator.init_state(condition, rng, image)
     leaves = _leaves(state, how.lr)
     optimizer = torch.optim.Adam([{"params": [leaf], "lr": how.lr[name]} for name, leaf in leaves.items()],
@@ -171,14 +173,16 @@ def _batch(
     for step in range(how.steps + 1):
         final = step == how.steps
         with torch.set_grad_enabled(not final):
-            predicted = generator.decode(state, condition, last=1 if final else len(how.last_weights))
+            predicted = generator.decode(state, condition, last=1 if final else len(how.last_weights)).to(place)
         shown = predicted[-1].detach()
         label = condition.to(shown.device)
         with torch.no_grad():
             score = objective(shown, label)
         if not torch.isfinite(score).all():
-            raise BadData(f"The objective is not finite at step {step} of guided generation.",
-                          "Lower lr, or look for NaN in the teacher's, the student's or the generator's weights.")  # fmt: skip
+            raise BadData(
+                f"The objective is not finite at step {step} of guided generation.",
+                "Lower lr, or look for NaN in the weights of teacher, student and generator.",
+            )
         if first is None:
             first, kept, top = shown, shown.clone(), score.clone()
             chosen = torch.zeros_like(label)

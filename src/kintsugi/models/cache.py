@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 import warnings
@@ -14,6 +15,7 @@ import torch
 from kintsugi.core.errors import BadData, require
 from kintsugi.core.files import write_with
 from kintsugi.core.progress import task
+from kintsugi.data.source import ArraySource, BadImage, Contents, Joined
 from kintsugi.models.predict import as_images, batches, evaluating
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from kintsugi.core.kinds import Encoder
     from kintsugi.data.imageset import ImageSet
+    from kintsugi.data.source import Source
 
 _SHARD_ROWS, _SHARD_SECONDS = 4096, 20.0  # how much an interrupted run can lose
 
@@ -81,22 +84,31 @@ def embed(
 
 
 def content_keys(data: ImageSet) -> list[bytes]:
-    """16 bytes a sample that name its pixels.
+    """16 bytes a sample that name its content, so that a set that grows, or is cut, keeps the vectors it has.
 
-    A source with a method ``content(row) -> str`` names each image by itself, so that a set that grows keeps what it
-    has. Images in memory are hashed. Otherwise the source's fingerprint and the row serve.
+    Images in memory are named by their pixels, encoded ones by their bytes. Of other sources, and of images that
+    cannot be read, the source's fingerprint and the row are the name.
     """
-    source: Any = data.source
-    if hasattr(source, "content"):
-        return [_hash(str(source.content(int(row))).encode()) for row in data.rows]
-    if hasattr(source, "gather"):
-        keys = []
-        for start in range(0, len(data), 1024):
-            block = np.ascontiguousarray(source.gather(data.rows[start : start + 1024]))
-            keys += [_hash(repr(image.shape).encode(), image.data) for image in block]
-        return keys
-    name = source.fingerprint.encode()
-    return [_hash(name, str(int(row)).encode()) for row in data.rows]
+    gather = getattr(data.source, "gather", None)
+    if gather is None:
+        return [_key(data.source, int(row)) for row in data.rows]
+    keys: list[bytes] = []
+    for start in range(0, len(data), 1024):
+        block = np.ascontiguousarray(gather(data.rows[start : start + 1024]))
+        keys += [_hash(repr(image.shape).encode(), image.data) for image in block]
+    return keys
+
+
+def _key(source: Source, row: int) -> bytes:
+    if isinstance(source, Joined):
+        return _key(*source.find(row))
+    if isinstance(source, Contents):
+        with contextlib.suppress(BadImage):  # decoding meets it again, and records it
+            return _hash(b"encoded", source.content(row))
+    elif isinstance(source, ArraySource):
+        image = np.ascontiguousarray(source.read(row))
+        return _hash(repr(image.shape).encode(), image.data)
+    return _hash(source.fingerprint.encode(), str(row).encode())
 
 
 def _hash(*parts: Any) -> bytes:

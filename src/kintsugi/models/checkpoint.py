@@ -172,7 +172,8 @@ def load_into(net: nn.Module, state: Mapping[str, torch.Tensor], path: Path | st
         raise BadCheckpoint(
             f"The weights in {path} are not finite in {_some(broken)}.", "Take a checkpoint from before it diverged."
         )
-    net.load_state_dict(dict(state), strict=False)
+    own.update(state)  # keeps the version numbers that some layers check
+    net.load_state_dict(own)
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:

@@ -187,9 +187,10 @@ def _as_model(
         raise BadArgument(
             f"{len(own)} class names for the {len(opened.classes)} outputs of {text}:", "name every output, in order."
         )
-    if fresh and wanted is not None:  # nobody taught these outputs anything yet: they are the data's classes
-        own = list(wanted)
-    wnids = opened.wnids if names is None and not fresh else None
+    taught = not fresh or wanted is None
+    if not taught:  # nobody taught these outputs anything yet: they are the data's classes
+        own = tuple(wanted or ())
+    wnids = opened.wnids if names is None and taught else None
     return TorchModel(opened.net, own, preprocess or opened.preprocess, wnids=wnids, spec=text, notes=opened.notes)
 
 

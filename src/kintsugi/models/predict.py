@@ -79,6 +79,8 @@ def _both(model: Any, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     if hasattr(model, "features_and_logits"):
         made: tuple[torch.Tensor, torch.Tensor] = model.features_and_logits(image)
         return made
+    if not hasattr(model, "features"):
+        raise BadArgument(f"{type(model).__name__} gives no features:", "use a torch model, or name an encoder.")
     return model.features(image), model(image)
 
 
@@ -95,7 +97,7 @@ def batches(
     exact and differentiable.
     """
     fit = "crop"
-    if size is None and preprocess is not None and not hasattr(data.source, "gather"):
+    if size is None and preprocess is not None and getattr(data.source, "gather", None) is None:
         size, fit = preprocess.decode
     order: Any = None if rows is None else [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
     return data.stream(batch_size, size=size, fit=fit, order=order)

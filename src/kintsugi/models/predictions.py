@@ -171,7 +171,7 @@ def _numbers(path: Path, name: str, value: Any) -> NDArray[np.float64]:
         raise BadData(f"{path}: {name!r} is not numbers ({error}).", "Give probabilities or logits.") from error
 
 
-def _read_npz(path: Path, id_column: str | None, classes: Sequence[str] | None) -> dict[str, Any]:  # noqa: ARG001
+def _read_npz(path: Path, id_column: str | None, classes: Sequence[str] | None) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}

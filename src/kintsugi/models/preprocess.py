@@ -137,9 +137,7 @@ class Preprocess(nn.Module):
             if self.interpolation == "nearest":
                 image = functional.interpolate(image, inner, mode="nearest-exact")
             else:
-                image = functional.interpolate(
-                    image, inner, mode=self.interpolation, align_corners=False, antialias=True
-                )
+                image = functional.interpolate(image, inner, mode=self.interpolation, antialias=True)
             if self.interpolation == "bicubic":  # overshoots at edges, where an 8-bit image is clipped
                 image = image.clamp(0.0, 1.0)
         return _centre(image, size)

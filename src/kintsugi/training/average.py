@@ -41,14 +41,14 @@ class Average:
     def update(self) -> None:
         """Take in the weights as they are now."""
         self.count += 1
-        torch._foreach_lerp_(self.mean, self.live, 1.0 - self.beta(self.count))  # noqa: SLF001
+        torch._foreach_lerp_(self.mean, self.live, 1.0 - self.beta(self.count))
 
     @torch.no_grad()
     def swap(self) -> None:
         """Exchange the average and the model's weights, in place."""
         kept = [tensor.clone() for tensor in self.live]
-        torch._foreach_copy_(self.live, self.mean)  # noqa: SLF001
-        torch._foreach_copy_(self.mean, kept)  # noqa: SLF001
+        torch._foreach_copy_(self.live, self.mean)
+        torch._foreach_copy_(self.mean, kept)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file with every tensor and the plain facts as JSON in its header: both change at once."""
+"""Checkpoints: one safetensors file of all tensors, with the plain facts as JSON in its header: both change at once."""
 
 from __future__ import annotations
 

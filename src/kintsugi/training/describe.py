@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from kintsugi.data.imageset import ImageSet
+from kintsugi.training.objective.base import Objective
 
 
 def describe(thing: Any) -> Any:
@@ -36,7 +37,7 @@ def describe(thing: Any) -> Any:
     except ValueError:
         names = []
     made |= {name: describe(getattr(thing, name)) for name in names if hasattr(thing, name)}
-    if isinstance(thing, nn.Module):
+    if isinstance(thing, nn.Module) and not isinstance(thing, Objective):  # whose memory is the run's
         made["weights"] = _hash(list(thing.state_dict().values()))
     return made
 

@@ -94,7 +94,8 @@ class Feed:
         """
         if self._pixels is not None:
             for number in range(start, len(plan)):
-                index = torch.from_numpy(plan[number]).to(self.device)
+                index = torch.from_numpy(plan[number])
+                index = index if self.device.type == "cpu" else index.to(self.device)
                 yield number, self._batch(index, self._pixels), number == len(plan) - 1
             return
         waiting: tuple[int, Batch] | None = None
@@ -110,10 +111,10 @@ class Feed:
     ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.uint8]]]:
         asked: deque[tuple[int, NDArray[np.int64]]] = deque()
 
-        def order() -> Iterator[NDArray[np.int64]]:
+        def order() -> Iterator[list[int]]:
             for number in range(start, len(plan)):
                 asked.append((number, plan[number]))
-                yield plan[number]
+                yield plan[number].tolist()
 
         for rows, pixels in self.data.stream(size=self.size, fit=self.fit, workers=self.workers, order=order()):
             number, planned = asked.popleft()
@@ -123,7 +124,8 @@ class Feed:
 
     def _batch(self, index: Tensor, pixels: Tensor, *, whole: bool = True) -> Batch:
         if whole:
-            image = pixels.index_select(0, index.to(pixels.device)).to(self.device, torch.float32)
+            image = pixels.index_select(0, index if pixels.device == index.device else index.to(pixels.device))
+            image = image.to(self.device, torch.float32)
         else:
             image = pixels.to(self.device).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
         image = image.div_(255.0)

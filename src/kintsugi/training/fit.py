@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from kintsugi.training.objective.base import Loss, Objective
 
 
-class Diverged(KintsugiError):  # noqa: N818 - read aloud as what it is
+class Diverged(KintsugiError):
     """The loss is no longer a finite number."""
 
 
@@ -164,11 +164,12 @@ class _Loop:
 
     def _prepare(self) -> None:
         how, device = self.how, self.processes.device
-        for method in (self.sampler, self.objective, *self.augments):
-            if hasattr(method, "setup"):
-                method.setup(self.data)
         self.model.to(device)
-        self.objective.to(device)
+        self.objective.to(device)  # before setup, which may ask teachers
+        for method in (self.sampler, self.objective, *self.augments):
+            if (setup := getattr(method, "setup", None)) is not None:
+                setup(self.data)
+        self.objective.to(device)  # and after it, for what it made
         if self.processes.world > 1:
             self.processes.same([*self.model.state_dict().values(), *self.objective.state_dict().values()])
         self.feed = Feed(self.data, size=how.size, fit=how.fit, workers=how.workers, device=device)
@@ -198,6 +199,7 @@ class _Loop:
             self._next, pending, met = number + 1, pending + 1, True
             closing = last or pending == self.how.accumulate
             self._train(batch, closing)
+            del batch  # its memory is the next one's
             if not closing:
                 continue
             pending = 0
@@ -322,8 +324,8 @@ class _Loop:
         parts = {"objective": self.objective, "sampler": self.sampler, "augment": self.augments, "hooks": self.hooks}
         described = {name: describe(part) for name, part in parts.items()}
         # A model that can say how it is built can be opened again from the folder alone.
-        model = self.model.describe() if hasattr(self.model, "describe") else {}
-        work = {"work": "training", "how": how, "seed": self.seed, "net": describe_net(self.model), "model": model}
+        tell: Any = getattr(self.model, "describe", dict)
+        work = {"work": "training", "how": how, "seed": self.seed, "net": describe_net(self.model), "model": tell()}
         return {**work, "data": describe_data(self.data), **described}
 
     def _save(self) -> None:

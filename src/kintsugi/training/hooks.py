@@ -1,4 +1,4 @@
-"""Hooks: small objects that look at training as it goes. Each has any of ``on_start``, ``on_step``, ``on_epoch``, ``on_end``."""
+"""Hooks: objects with any of ``on_start``, ``on_step``, ``on_epoch`` and ``on_end`` that look on during training."""
 
 from __future__ import annotations
 

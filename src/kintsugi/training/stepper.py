@@ -106,10 +106,10 @@ class Stepper:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything to go on from, as tensors by flat name and plain facts."""
         tensors: dict[str, Tensor] = {}
-        for place, entries in self.optimizer.state_dict()["state"].items():
+        for number, entries in self.optimizer.state_dict()["state"].items():
             for name, value in entries.items():
                 if value is not None:
-                    tensors[f"optimizer/{place}/{name}"] = torch.as_tensor(value)
+                    tensors[f"optimizer/{number}/{name}"] = torch.as_tensor(value)
         facts: dict[str, Any] = {"scaler": self.scaler.state_dict() if self.scaler else None}
         if self.average is not None:
             facts["averaged"] = self.average.count
@@ -123,14 +123,17 @@ class Stepper:
         for key, value in tensors.items():
             if key.startswith("optimizer/"):
                 _, number, name = key.split("/", 2)
+                like = self.parameters[int(number)]
+                if value.shape == like.shape:  # fused kernels walk memory: the layout must be the weight's own
+                    value = torch.empty_like(like, dtype=value.dtype).copy_(value)
                 found["state"].setdefault(int(number), {})[name] = value
         self.optimizer.load_state_dict(found)
         if self.scaler and facts["scaler"]:
             self.scaler.load_state_dict(facts["scaler"])
         if self.average is not None:
             self.average.count = int(facts["averaged"])
-            for number, mean in enumerate(self.average.mean):
-                mean.copy_(tensors[f"average/{number}"])
+            for place, mean in enumerate(self.average.mean):
+                mean.copy_(tensors[f"average/{place}"])
 
 
 def _optimizer(parameters: list[nn.Parameter], how: Training, device: torch.device) -> torch.optim.Optimizer:

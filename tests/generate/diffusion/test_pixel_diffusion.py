@@ -105,7 +105,7 @@ def test_projection_keeps_norms(trained):
 def test_real_images_invert_and_are_reconstructed(trained):
     data = digits()
     image = torch.from_numpy(data.source.image[:4, ..., 0] / 255.0).float()[:, None].expand(-1, 3, -1, -1)
-    label = torch.from_numpy(data.labels[:4])
+    label = torch.tensor(data.labels[:4])
     state = trained.init_state(label, torch_rng(0), image)
     assert state["latent"].is_leaf
     back = trained.decode(state, label)[-1].detach()
@@ -142,6 +142,30 @@ def test_averages_of_other_lengths_after_training(tmp_path):
     again.load(ema.state())
     for name, value in ema.average(0.15).items():
         assert torch.equal(value, again.average(0.15)[name])
+
+
+class Killed(BaseException):
+    """Stands in for the kill."""
+
+
+def test_interrupted_training_resumes_to_the_same_bits(tmp_path):
+    class Kill:
+        def on_step(self, loop):
+            if armed and loop.step == 8:
+                raise Killed
+
+    def fit(run):
+        made = PixelDiffusion(**SMALL, steps=12, checkpoint_every=5)
+        return made.fit(digits(), rng=torch_rng(7), run=run, hooks=[Kill()]).denoiser.state_dict()
+
+    armed = False
+    whole = fit(None)
+    armed = True
+    with pytest.raises(Killed):
+        fit(Run(tmp_path))
+    armed = False
+    again = fit(Run(tmp_path))
+    assert all(torch.equal(value, again[name]) for name, value in whole.items())
 
 
 SCRIPT = """

@@ -42,14 +42,14 @@ class DigitsOnPhotos:
 
     def __init__(
         self,
-        size: int = 20,
-        classes: tuple[tuple[int, ...], tuple[int, ...]] = ((3, 5), (8, 9)),
+        size: int = 16,
+        classes: tuple[tuple[int, ...], tuple[int, ...]] = ((3,), (8,)),
         *,
-        valid: int = 60,
-        test: int = 110,
-        scale: float = 0.5,
+        valid: int = 24,
+        test: int = 100,
+        scale: float = 1.0,
         dim: float = 0.6,
-        glyph: tuple[int, int] = (12, 15),
+        glyph: tuple[int, int] = (12, 13),
         ink: tuple[float, float] = (0.8, 1.0),
     ) -> None:
         require(8 <= glyph[0] <= glyph[1] <= size, "glyph", glyph, f"a range within 8..{size}")
@@ -101,12 +101,19 @@ class DigitsOnPhotos:
         order = numpy_rng(seed, "order").permutation(n)
         return self.make(label[order].tolist(), (label ^ flip)[order].tolist(), part, seed)
 
-    def every_group(self, part: str, seed: int) -> ImageSet:
-        """Every distinct digit of a part once on each background: what accuracy by group is measured on."""
+    def every_group(self, part: str, seed: int, *, times: int = 1) -> ImageSet:
+        """Every distinct digit of a part on each background: what accuracy by group is measured on.
+
+        Args:
+            part: ``pool``, ``valid`` or ``test``.
+            seed: for the renderings.
+            times: renderings of each digit on each background.
+        """
+        require(times >= 1, "times", times, "1 or more")
         made: tuple[list[int], list[int]] = ([], [])
         for k in (0, 1):
             for place in (0, 1):
-                count = len(self._digits[k][part][0])
+                count = len(self._digits[k][part][0]) * times
                 made[0].extend([k] * count)
                 made[1].extend([place] * count)
         return self.make(*made, part, seed, in_order=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from kintsugi.core.errors import BadArgument, BadData, one_of
 from kintsugi.data.columns import Columns
@@ -76,12 +76,10 @@ def open_data(
             raise BadArgument("An ImageSet already has its columns.", "Leave the column names out.")
         return data
     if isinstance(data, str | Path):
-        made: ImageSet = _reader(data, format).read(data, columns)
-        return made
+        return cast(ImageSet, _reader(data, format).read(data, columns))
     for name in ("huggingface", "torchvision"):
         if format in (None, name) and (reader := _module(name)).accepts(data):
-            made = reader.read(data, columns)
-            return made
+            return cast(ImageSet, reader.read(data, columns))
     raise BadArgument(f"data of type {type(data).__name__} is not known.", f"Give {_SHAPES}.")
 
 
@@ -93,8 +91,7 @@ def write_data(data: ImageSet, path: Path | str, format: str = "folder") -> Imag
         StorageFull: the disk is full; nothing is left behind.
     """
     one_of("format", format, WRITERS)
-    written: ImageSet = _module(format).write(data, path)
-    return written
+    return cast(ImageSet, _module(format).write(data, path))
 
 
 def detect(path: Path | str) -> str:

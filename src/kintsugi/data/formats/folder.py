@@ -8,7 +8,7 @@ of the folder are refused and recorded.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,30 +51,34 @@ def read(path: Path | str, columns: Columns | None = None) -> ImageSet:
     if (beside := _table(root, columns)) is not None:
         return tables.read(beside, columns)
     columns.refuse(f"the folder {path}", "label", "attributes", "id", "path", "mask", "caption", "annotators", "split")
-    scan = _Scan(root)
-    top = scan.folders(root)
-    split_folders = {folder.name: SPLITS[folder.name.lower()] for folder in top if folder.name.lower() in SPLITS}
+    scan = _Scan(str(root))
+    top = scan.folders("")
+    split_folders = {name: SPLITS[name.lower()] for name in top if name.lower() in SPLITS}
     by_split = bool(split_folders) and len(split_folders) == len(top)
-    found: list[tuple[Path, str | None, str | None]] = []  # file, class, split
+    found: list[tuple[str, str | None, str | None]] = []  # file, class, split
     listed: set[str] = set()  # every class folder is a class, with or without images in it
-    for part in top if by_split else [root]:
-        split, classes = split_folders.get(part.name) if by_split else None, scan.folders(part)
-        loose = [file for file in scan.files(part) if _is_image(file)]
+    for part in top if by_split else [""]:
+        split, classes = split_folders.get(part), scan.folders(part)
+        loose = scan.pictures(scan.files(part))
         if classes:
-            scan.left_out(loose, "no class", "it lies beside the class folders")
+            for file in loose:
+                scan.leave_out(file, "no class", "it lies beside the class folders")
         else:  # images without labels
             found.extend((file, None, split) for file in loose)
         for folder in classes:
-            name = printable(folder.name)
+            name = printable(folder.rpartition("/")[2])
             listed.add(name)
-            found.extend((file, name, split) for file in scan.below(folder) if _is_image(file))
-    found.sort(key=lambda item: os.fsencode(item[0]))
-    names = [printable(file.relative_to(root).as_posix()) for file, _, _ in found]
+            found.extend((file, name, split) for file in scan.pictures(scan.below(folder)))
+    if scan.others:
+        detail = f"{len(scan.others)} files are no images by their names, first {printable(scan.others[0])}"
+        scan.problems.append(Problem("", str(path), "other files", detail, kept=True))
+    found.sort(key=lambda item: item[0])
+    names = [printable(file) for file, _, _ in found]
     table = {"label": pa.array([label for _, label, _ in found], pa.string())}
     if by_split:
         table["split"] = pa.array([split for _, _, split in found], pa.string())
     return assemble(
-        Files([scan.real.get(file, file) for file, _, _ in found], names),
+        Files((scan.real.get(file) or f"{root}/{file}" for file, _, _ in found), names),
         pa.table(table),
         columns,
         ids=names,
@@ -85,69 +89,76 @@ def read(path: Path | str, columns: Columns | None = None) -> ImageSet:
 
 
 class _Scan:
-    """Walks a folder, following links only inside it."""
+    """Walks a folder, following links only inside it. Names are relative to it, as text: a million paths are many."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: str) -> None:
         self.root = root
         self.problems: list[Problem] = []
-        self.real: dict[Path, Path] = {}  # where links inside the folder lead
-        self._listed: dict[Path, tuple[list[Path], list[Path]]] = {}
+        self.others: list[str] = []  # files that are no images by their names
+        self.real: dict[str, str] = {}  # where links inside the folder lead
+        self._listed: dict[str, tuple[list[str], list[str]]] = {}
 
-    def folders(self, folder: Path) -> list[Path]:
+    def folders(self, folder: str) -> list[str]:
         return self._list(folder)[0]
 
-    def files(self, folder: Path) -> list[Path]:
+    def files(self, folder: str) -> list[str]:
         return self._list(folder)[1]
 
-    def below(self, folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-        """All files in a folder and the folders in it; a link back to a folder above is followed once."""
-        real = folder.resolve()
+    def pictures(self, files: Iterable[str]) -> list[str]:
+        """The images among some files; the others are remembered."""
+        found: list[str] = []
+        for file in files:
+            (found if _is_image(file) else self.others).append(file)
+        return found
+
+    def below(self, folder: str, above: frozenset[str] = frozenset()) -> Iterator[str]:
+        """All files in a folder and the folders in it; a link back to a folder above is not followed."""
+        real = os.path.realpath(f"{self.root}/{folder}")
         if real in above:
             return
         yield from self.files(folder)
         for inner in self.folders(folder):
             yield from self.below(inner, above | {real})
 
-    def left_out(self, files: list[Path], reason: str, detail: str) -> None:
-        for file in files:
-            name = printable(file.relative_to(self.root).as_posix())
-            self.problems.append(Problem(name, name, reason, detail))
+    def leave_out(self, name: str, reason: str, detail: str) -> None:
+        self.problems.append(Problem(printable(name), printable(name), reason, detail))
 
-    def _list(self, folder: Path) -> tuple[list[Path], list[Path]]:
+    def _list(self, folder: str) -> tuple[list[str], list[str]]:
         if folder not in self._listed:
             folders, files = [], []
             try:
-                entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
+                entries = sorted(os.scandir(f"{self.root}/{folder}"), key=lambda entry: entry.name)
             except OSError as error:
-                self.left_out([folder], "unreadable", error.strerror or str(error))
+                self.leave_out(folder, "unreadable", error.strerror or str(error))
                 entries = []
             for entry in entries:
-                path = folder / entry.name
-                if entry.name.startswith(".") or (entry.is_symlink() and not self._inside(path)):
+                name = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.name.startswith(".") or (entry.is_symlink() and not self._inside(name)):
                     continue
                 if entry.is_dir():
-                    folders.append(path)
+                    folders.append(name)
                 elif entry.is_file():
-                    files.append(path)
+                    files.append(name)
             self._listed[folder] = folders, files
         return self._listed[folder]
 
-    def _inside(self, link: Path) -> bool:
+    def _inside(self, link: str) -> bool:
         try:
-            target = link.resolve(strict=True)
+            target = Path(self.root, link).resolve(strict=True)
         except (OSError, RuntimeError) as error:
-            self.left_out([link], "missing", f"a link that leads nowhere ({error})")
+            self.leave_out(link, "missing", f"a link that leads nowhere ({error})")
             return False
         if not target.is_relative_to(self.root):
-            self.left_out([link], "outside", "a link that leads out of the folder")
+            self.leave_out(link, "outside", "a link that leads out of the folder")
             return False
-        self.real[link] = target
+        self.real[link] = str(target)
         return True
 
 
-def _is_image(path: Path) -> bool:
+def _is_image(name: str) -> bool:
     """By extension; files without one are tried, and the content decides when they are decoded."""
-    return not path.suffix or path.suffix.lower() in Image.registered_extensions()
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a Path for every file of a million costs seconds
+    return not suffix or suffix in Image.registered_extensions()
 
 
 def _table(root: Path, columns: Columns) -> Path | None:

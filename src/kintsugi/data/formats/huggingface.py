@@ -14,13 +14,14 @@ from kintsugi.core.errors import BadArgument, BadData
 from kintsugi.core.optional import need
 from kintsugi.data.columns import SPLITS, Columns, assemble
 from kintsugi.data.confine import Folder
-from kintsugi.data.decode import Content
 from kintsugi.data.encoded import Encoded
 from kintsugi.data.imageset import ImageSet
 from kintsugi.data.source import BadImage
 
 if TYPE_CHECKING:
     import datasets
+
+    from kintsugi.data.decode import Content
 
 _SAVED = ("dataset_info.json", "dataset_dict.json", "state.json")
 _HUB = re.compile(r"hf:(?P<name>[\w.-]+(/[\w.-]+)?)(:(?P<config>[\w.-]+))?(@(?P<split>[\w.\-\[\]:%+]+))?")
@@ -78,7 +79,7 @@ def _load(name: str) -> Any:
         return library.load_dataset(found["name"], found["config"], split=found["split"])
     except Exception as error:  # a network, a hub and a builder can fail in any way; all mean the same here
         raise BadData(
-            f"{name} cannot be had from the Hugging Face hub ({str(error).splitlines()[0] if str(error) else error!r}).",
+            f"{name} cannot be had from the Hugging Face hub ({(str(error) or repr(error)).splitlines()[0]}).",
             "Check the name and the network, or download it first and name the folder.",
         ) from error
 

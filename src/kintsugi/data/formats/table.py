@@ -164,7 +164,7 @@ def _csv(path: Path, delimiter: str, head: bytes, columns: Columns) -> pa.Table:
         convert_options=pa.csv.ConvertOptions(
             column_types={name: pa.string() for name in text},
             strings_can_be_null=True,
-            null_values=["", "NA", "NaN", "nan"],
+            null_values=["", "NaN", "nan"],
         ),
     )
     for name in sorted(text):

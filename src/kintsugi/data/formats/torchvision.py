@@ -8,6 +8,7 @@ the published files; others are refused. Its binary batches and the idx files of
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -250,8 +251,8 @@ def _idx(path: Path, axes: int) -> NDArray[np.uint8]:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         raise BadData(f"{path} cannot be unpacked ({error}).", "Restore the file.") from error
-    shape = np.frombuffer(raw[4 : 4 + 4 * axes], dtype=">u4").astype(int)
-    if raw[:4] != bytes((0, 0, 8, axes)) or len(raw) != 4 + 4 * axes + int(np.prod(shape)):
+    shape = [int.from_bytes(raw[place : place + 4], "big") for place in range(4, 4 + 4 * axes, 4)]
+    if raw[:4] != bytes((0, 0, 8, axes)) or len(raw) != 4 + 4 * axes + math.prod(shape):
         raise BadData(f"{path} is not a whole idx file of uint8 with {axes} axes.", "Restore the file.")
     return np.frombuffer(raw, dtype=np.uint8, offset=4 + 4 * axes).reshape(shape)
 

@@ -37,7 +37,8 @@ def recognises(path: Path) -> bool:
 
 def _shards(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted(path.glob("*.tar")) or sorted(path.glob("*/*.tar"))
+        parts = sorted(part for part in path.iterdir() if part.name.lower() in SPLITS)
+        return sorted(path.glob("*.tar")) or [shard for part in parts for shard in sorted(part.glob("*.tar"))]
     return [path] if path.name.lower().endswith((".tar", ".tar.gz", ".tgz")) else []
 
 

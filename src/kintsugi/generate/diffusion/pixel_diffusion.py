@@ -21,7 +21,7 @@ import torch
 
 from kintsugi.core.card import Card
 from kintsugi.core.devices import pick
-from kintsugi.core.errors import BadArgument, BadCheckpoint, BadData, one_of, require
+from kintsugi.core.errors import BadCheckpoint, BadData, one_of, require
 from kintsugi.core.files import read_json, write_json
 from kintsugi.core.kinds import State
 from kintsugi.core.randomness import draw_seed, torch_rng

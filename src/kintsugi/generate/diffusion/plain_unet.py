@@ -7,6 +7,7 @@ long runs; both fit behind the same preconditioning.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -73,12 +74,14 @@ class PlainUNet(nn.Module):
         folded = channels * patch**2
         self.fourier = MPFourier(embedding // 2, rng)
         self.fourier.freqs.mul_(0.5)  # a smoother function of the noise level learns faster here
-        self.noise = nn.Sequential(_linear(embedding // 2, embedding, rng), nn.SiLU(), _linear(embedding, embedding, rng))
+        self.noise = nn.Sequential(
+            _linear(embedding // 2, embedding, rng), nn.SiLU(), _linear(embedding, embedding, rng)
+        )
         self.label = nn.Parameter(torch.randn(classes + 1, embedding, generator=rng))  # the last row: no class
         self.first = _conv(folded, widths[0], 3, rng)
         self.encoder = nn.ModuleList(self._level(w, n, rng) for w, n in zip(widths, blocks, strict=True))
         self.decoder = nn.ModuleList(self._level(w, n, rng) for w, n in zip(widths, blocks, strict=True))
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(pairwise(widths))
         self.down = nn.ModuleList(_conv(a, b, 1, rng) for a, b in pairs)
         self.up = nn.ModuleList(_conv(b, a, 1, rng) for a, b in pairs)
         self.norm = nn.GroupNorm(GROUPS, widths[0])
@@ -93,7 +96,7 @@ class PlainUNet(nn.Module):
         return self.label[label]
 
     def forward(self, x: torch.Tensor, noise: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
-        """Images ``[B, C, H, W]``, noise condition ``[B]`` and class embedding ``[B, embedding]`` to ``[B, C, H, W]``."""
+        """Images ``[B, C, H, W]``, noise condition ``[B]``, class embedding ``[B, E]`` to ``[B, C, H, W]``."""
         embedding = F.silu(self.noise(self.fourier(noise)) + embedding)
         h = self.first(F.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last))
         sides = []

@@ -23,7 +23,7 @@ METHODS = ("euler", "heun")
 
 
 def karras_levels(steps: int, *, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> torch.Tensor:
-    """``steps`` noise levels from ``sigma_max`` to ``sigma_min``, then 0 (2206.00364, eq. 5); float64 ``[steps + 1]``."""
+    """Noise levels from ``sigma_max`` to ``sigma_min``, then 0 (2206.00364, eq. 5); float64 ``[steps + 1]``."""
     require(steps >= 2, "steps", steps, "at least 2")
     ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)

@@ -20,9 +20,10 @@ from torch.utils.checkpoint import checkpoint
 
 from kintsugi.core.card import Card
 from kintsugi.core.errors import BadArgument, BadCheckpoint, one_of, require
-from kintsugi.core.kinds import ImageSet, State
+from kintsugi.core.kinds import State
 from kintsugi.core.optional import need
 from kintsugi.core.run import Run
+from kintsugi.data.imageset import ImageSet
 from kintsugi.generate.diffusion.samplers import classifier_free, invert, keep_norm, sample
 
 CARD = Card(
@@ -204,7 +205,7 @@ def _load(name: str | Path, device: str) -> Any:
     diffusers = need("diffusers", "generate")
     try:
         return diffusers.StableDiffusionPipeline.from_pretrained(
-            name, use_safetensors=True, safety_checker=None, requires_safety_checker=False
+            str(name), use_safetensors=True, safety_checker=None, requires_safety_checker=False
         ).to(device)
     except (OSError, ValueError) as error:
         raise BadCheckpoint(

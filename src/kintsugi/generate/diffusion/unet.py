@@ -108,9 +108,7 @@ class UNet(nn.Module):
             heads = max(1, new // 64) if level in attention else 0
             for number in range(count):
                 move = "down" if level and not number else ""
-                self.encoder.append(
-                    Block(width, new, embedding, decoder=False, heads=heads, resample=move, rng=rng)
-                )
+                self.encoder.append(Block(width, new, embedding, decoder=False, heads=heads, resample=move, rng=rng))
                 width = new
                 sides.append(width)
         for level in reversed(range(len(widths))):
@@ -125,12 +123,12 @@ class UNet(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def embed(self, label: torch.Tensor) -> torch.Tensor:
-        """Class embedding ``[B, embedding]`` of labels int64 ``[B]``, zero for -1. A learned delta may be added to it."""
+        """Class embedding ``[B, E]`` of labels int64 ``[B]``, zero for -1. A learned delta may be added to it."""
         onehot = F.one_hot(label.clamp_min(0), self.classes) * (label >= 0)[:, None]
         return self.label(onehot.to(self.gain.dtype) * math.sqrt(self.classes))
 
     def forward(self, x: torch.Tensor, noise: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
-        """Images ``[B, C, H, W]``, noise condition ``[B]`` and class embedding ``[B, embedding]`` to ``[B, C, H, W]``."""
+        """Images ``[B, C, H, W]``, noise condition ``[B]``, class embedding ``[B, E]`` to ``[B, C, H, W]``."""
         embedding = mp_silu(mp_sum(self.noise(self.fourier(noise)), embedding, 0.5))
         h = F.pixel_unshuffle(x, self.patch)
         h = torch.cat([h, torch.ones_like(h[:, :1])], dim=1).contiguous(memory_format=torch.channels_last)

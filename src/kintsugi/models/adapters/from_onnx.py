@@ -133,10 +133,6 @@ class OnnxModel:
                 logits = logits.clamp_min(1e-12).log()
             return (logits if self.merge is None else self.merge(logits)).to(image.device)
 
-    def features(self, image: torch.Tensor, at: str | None = None) -> torch.Tensor:  # noqa: ARG002 - the contract's
-        """Refused: an ONNX graph gives only its outputs."""
-        raise BadArgument(f"{self.path.name} gives no features:", "use the torch model, or name another encoder.")
-
     def outputs(self, data: ImageSet) -> Outputs:
         """What it says of every sample."""
         from kintsugi.models.predict import predict

@@ -79,9 +79,8 @@ def open_zero_shot(
     rows = []
     with torch.no_grad():
         for one in classes:
-            each = functional.normalize(
-                clip.encode_text(tokenizer([prompt.format(spoken(one)) for prompt in prompts])), dim=-1
-            )
+            said = tokenizer([prompt.format(spoken(one)) for prompt in prompts])
+            each = functional.normalize(clip.encode_text(said), dim=-1)
             rows.append(functional.normalize(each.mean(0), dim=0))
         text = clip.logit_scale.exp() * torch.stack(rows)
     return Opened(ZeroShot(Tower(clip.visual), text), tuple(classes), preprocess)

@@ -37,6 +37,6 @@ class FGSM(Attack):
         label: ``given`` or ``predicted``.
     """
 
-    def run(self, model: Model, batch: Batch, *, eps: float, rng: torch.Generator) -> torch.Tensor:  # noqa: ARG002
+    def run(self, model: Model, batch: Batch, *, eps: float, rng: torch.Generator) -> torch.Tensor:
         """One step: x + eps times the steepest direction. Nothing is random."""
         return batch.image + eps * self.steepest(model, batch.image, batch.label)

@@ -40,7 +40,7 @@ class DefocusBlur(Corruption):
     at_32: ClassVar[tuple[Any, ...]] = ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1.0, 0.2), (1.5, 0.1))
     at_224: ClassVar[tuple[Any, ...]] = ((3.0, 0.1), (4.0, 0.5), (6.0, 0.5), (8.0, 0.5), (10.0, 0.5))
 
-    def run(self, image: torch.Tensor, strength: Any, rng: torch.Generator) -> torch.Tensor:  # noqa: ARG002
+    def run(self, image: torch.Tensor, strength: Any, rng: torch.Generator) -> torch.Tensor:
         """Convolve every channel with the disk. Nothing is random."""
         kernel = _disk(*strength).to(image)
         reach = len(kernel) // 2

@@ -39,7 +39,7 @@ class JPEG(Corruption):
     at_32: ClassVar[tuple[Any, ...]] = (80, 65, 58, 50, 40)
     at_224: ClassVar[tuple[Any, ...]] = (25, 18, 15, 10, 7)
 
-    def run(self, image: torch.Tensor, strength: Any, rng: torch.Generator) -> torch.Tensor:  # noqa: ARG002
+    def run(self, image: torch.Tensor, strength: Any, rng: torch.Generator) -> torch.Tensor:
         """Each image through the codec, on the CPU. Nothing is random."""
         pixels = (image * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         made = np.empty_like(pixels)

@@ -55,10 +55,10 @@ class Objective(nn.Module):
         return loss
 
 
-def cross_entropy(logits: Tensor, batch: Batch, smoothing: float = 0.0) -> Tensor:
+def cross_entropy(logits: Tensor, batch: Batch, smoothing: float = 0.0, reduction: str = "none") -> Tensor:
     """Cross-entropy of each sample, ``[B]``, to its soft label where the batch has them, else to its label."""
     truth = batch.label if batch.target is None else batch.target
-    return functional.cross_entropy(logits, truth, reduction="none", label_smoothing=smoothing)
+    return functional.cross_entropy(logits, truth, reduction=reduction, label_smoothing=smoothing)
 
 
 def weighted_mean(loss: Tensor, batch: Batch) -> Tensor:

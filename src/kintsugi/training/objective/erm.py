@@ -50,4 +50,7 @@ class ERM(Objective):
 
     def forward(self, model: Any, batch: Batch) -> Loss:
         """Cross-entropy of ``model(batch.image)``, ``[B, K]``."""
-        return Loss(weighted_mean(cross_entropy(model(batch.image), batch, self.smoothing), batch))
+        logits = model(batch.image)
+        if batch.weight is None:
+            return Loss(cross_entropy(logits, batch, self.smoothing, "mean"))
+        return Loss(weighted_mean(cross_entropy(logits, batch, self.smoothing), batch))

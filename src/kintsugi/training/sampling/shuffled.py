@@ -55,7 +55,7 @@ class Shuffled:
             raise BadData("The training data holds no samples.", "Check the split and the filters.")
         self._count = len(data)
 
-    def epoch(self, number: int, batch_size: int, rng: np.random.Generator) -> Iterable[NDArray[np.int64]]:  # noqa: ARG002
+    def epoch(self, number: int, batch_size: int, rng: np.random.Generator) -> Iterable[NDArray[np.int64]]:
         """Index batches of at most ``batch_size`` rows."""
         order = rng.permutation(self._count)
         if self.last == "even":

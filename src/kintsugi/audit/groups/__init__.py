@@ -1,0 +1,1 @@
+"""Groups that miss, differ in size, or fare worse."""

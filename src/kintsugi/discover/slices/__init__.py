@@ -1,0 +1,1 @@
+"""Groups inferred from what a model says."""

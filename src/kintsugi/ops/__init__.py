@@ -1,0 +1,1 @@
+"""Shared maths by subject: statistics, neighbours, spectrum, transport."""

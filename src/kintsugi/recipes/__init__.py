@@ -1,0 +1,1 @@
+"""Methods of several stages, which may use every room."""

@@ -1,0 +1,1 @@
+"""Runs and findings as one self-contained page, JSON and Parquet."""

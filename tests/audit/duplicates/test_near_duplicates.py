@@ -1,0 +1,230 @@
+"""Planted copies of real pictures are found, look-alikes are not; the published cut with its trap mended."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kintsugi.audit.duplicates import cut, picture
+from kintsugi.audit.duplicates.near_duplicates import NearDuplicates
+from kintsugi.core.batch import Outputs
+from kintsugi.core.errors import BadArgument, BadData
+from kintsugi.data.compose.digits_on_photos import DigitsOnPhotos
+from kintsugi.data.compose.plant import near_duplicates
+from kintsugi.data.imageset import ImageSet
+
+
+def photos(n=60, side=30, seed=0):
+    """Crops of two photographs that do not overlap, plain sky left out, uint8 [n, side, side, 3]."""
+    from sklearn.datasets import load_sample_images
+
+    tiles = [
+        photo[top : top + 2 * side, left : left + 2 * side]
+        for photo in load_sample_images().images
+        for top in range(0, 427 - 2 * side, 2 * side)
+        for left in range(0, 640 - 2 * side, 2 * side)
+    ]
+    tiles = [tile for tile in tiles if tile.std() > 30]
+    small = [np.asarray(Image.fromarray(tile).resize((side, side), Image.Resampling.BOX)) for tile in tiles]
+    return np.stack([small[i] for i in np.random.default_rng(seed).permutation(len(small))[:n]])
+
+
+def pairs(findings, *, flagged=True):
+    return {tuple(sorted(row.ids)) for row in findings if row.flagged or not flagged}
+
+
+def average_precision(findings, true):
+    true = {tuple(sorted(pair)) for pair in true}
+    hit = np.array([tuple(sorted(row.ids)) in true for row in findings])
+    return float((np.cumsum(hit) / np.arange(1, len(hit) + 1))[hit].sum() / len(true))
+
+
+def test_changed_copies_of_digits_on_photographs_are_found():
+    base = DigitsOnPhotos().mixed(160, 0.05, "pool", 1)
+    data, true = near_duplicates(base, 12, np.random.default_rng(1))
+    findings = NearDuplicates()(data, None, np.random.default_rng(0))
+    assert average_precision(findings, true) > 0.9
+    assert {tuple(sorted(pair)) for pair in true} <= pairs(findings)
+    assert len(findings.flagged) <= 20  # the same digit on nearly the same crop comes up by itself
+    low, high = findings.summary.interval
+    assert low <= 12 <= high
+
+
+def _resized(image, box):
+    return np.asarray(Image.fromarray(image).resize((30, 30), Image.Resampling.BILINEAR, box=box))
+
+
+CHANGES = {
+    "mirrored": lambda x, rng: x[:, ::-1],
+    "darker": lambda x, rng: (x * 0.75).astype(np.uint8),
+    "noisy": lambda x, rng: np.clip(x + rng.normal(0, 8, x.shape), 0, 255).astype(np.uint8),
+    "cropped": lambda x, rng: _resized(x, (2, 1, 29, 28)),
+    "shifted": lambda x, rng: np.pad(x, ((2, 0), (0, 1), (0, 0)), mode="edge")[:30, 1:],
+}
+
+
+@pytest.fixture(scope="module")
+def altered():
+    rng, images = np.random.default_rng(3), photos()
+    made, true = list(images), {}
+    for number, (name, change) in enumerate(CHANGES.items()):
+        for i in range(3 * number, 3 * number + 3):
+            true[f"{i:06d}", f"{len(made):06d}"] = name
+            made.append(change(images[i], rng))
+    data = ImageSet.from_arrays(np.stack(made), np.zeros(len(made), int))
+    return true, NearDuplicates()(data, None, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_change_is_seen_through(altered, name):
+    true, findings = altered
+    assert {pair for pair, change in true.items() if change == name} <= pairs(findings)
+
+
+def test_nothing_else_is_flagged_and_the_evidence_says_how(altered):
+    true, findings = altered
+    assert pairs(findings) == set(true)
+    mirrored = {tuple(sorted(row.ids)) for row in findings.flagged if row.evidence["mirrored"]}
+    assert mirrored == {pair for pair, change in true.items() if change == "mirrored"}
+
+
+def test_identical_pixels_leaks_and_conflicts():
+    images = photos(30)
+    images[10], images[11], images[21], images[22] = images[0], images[0], images[1], images[2]
+    label, split = np.arange(30) % 2, ["train"] * 20 + ["test"] * 10
+    label[[10, 11]] = [0, 1]
+    data = ImageSet.from_arrays(images, label, split=split)
+    rows = [row for row in NearDuplicates()(data, None, np.random.default_rng(0)) if row.check == "exact_duplicate"]
+    told = {row.ids: row.suggestion for row in rows}
+    assert told == {
+        ("000000", "000010"): "drop",
+        ("000000", "000011"): "review",
+        ("000001", "000021"): "split",
+        ("000002", "000022"): "split",
+    }
+    assert all(row.score == 1.0 and row.flagged for row in rows)
+    assert "splits train and test" in next(row.why for row in rows if row.suggestion == "split")
+
+
+def test_many_copies_of_one_image_make_a_line_and_not_a_square():
+    images = np.concatenate([photos(20), np.repeat(photos(1, seed=5), 50, axis=0)])
+    findings = NearDuplicates()(ImageSet.from_arrays(images, np.zeros(70, int)), None, np.random.default_rng(0))
+    assert sum(row.check == "exact_duplicate" for row in findings) in (49, 50)
+
+
+def test_images_of_mixed_sizes_are_compared():
+    images = photos(20)
+    large = [np.asarray(Image.fromarray(image).resize((60, 50), Image.Resampling.BICUBIC)) for image in images[:2]]
+
+    class Mixed:
+        fingerprint = "mixed"
+
+        def __len__(self):
+            return 22
+
+        def read(self, row):
+            return images[row] if row < 20 else large[row - 20]
+
+    data = ImageSet.from_arrays(np.zeros((22, 2, 2), np.uint8), np.zeros(22, int))
+    data = ImageSet(Mixed(), data.table, data.classes)
+    assert pairs(NearDuplicates()(data, None, np.random.default_rng(0))) == {
+        ("000000", "000020"),
+        ("000001", "000021"),
+    }
+
+
+def test_features_are_compared_by_cosine():
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((200, 16))
+    features[100:105] = 3 * features[:5] + 0.01 * rng.standard_normal((5, 16))
+    data = ImageSet.from_arrays(rng.integers(0, 255, (200, 4, 4), dtype=np.uint8), np.zeros(200, int))
+    outputs = Outputs(data.ids, np.ones((200, 1)), features)
+    findings = NearDuplicates(space="features")(data, outputs, np.random.default_rng(0))
+    assert pairs(findings) >= {(f"{i:06d}", f"{100 + i:06d}") for i in range(5)}
+    assert len(findings.flagged) <= 7
+    one = findings.rows[0]
+    a, b = (features[int(name)] for name in one.ids)
+    cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    assert one.evidence["distance"] == pytest.approx((1 - cosine) / 2, abs=1e-6)
+
+
+def test_an_encoder_is_asked_and_calibrates_itself():
+    class Thumb:
+        name = fingerprint = "thumb"
+
+        def __call__(self, image):
+            small = torch.nn.functional.adaptive_avg_pool2d(image, 8).flatten(1)
+            return small - small.mean(1, keepdim=True)
+
+    images = photos(60)
+    images[40:45] = np.clip(images[:5].astype(int) + np.random.default_rng(0).integers(-6, 7, images[:5].shape), 0, 255)
+    data = ImageSet.from_arrays(images, np.zeros(60, int))
+    findings = NearDuplicates(Thumb())(data, None, np.random.default_rng(0))
+    assert {(f"{i:06d}", f"{40 + i:06d}") for i in range(5)} <= pairs(findings)
+    assert "planted copies" in findings.summary.notes[0]
+
+
+def test_the_published_cut_by_its_formula_and_its_trap():
+    rng = np.random.default_rng(0)
+    logit = rng.logistic(2.0, 0.5, 400_000)
+    distance = 1 / (1 + np.exp(-logit))
+    found = cut.selfclean(distance, 1000, alpha=0.1, q=0.05)
+    tail = 0.05 * 0.1**2 * 1000 / (1000 * 999 / 2)
+    wanted = 2.0 + 0.5 * np.log(tail / (1 - tail))  # the quantile of the very distribution drawn from
+    assert np.log((1 - found.threshold) / (1 + found.threshold)) == pytest.approx(wanted, abs=0.15)
+    features = rng.standard_normal((60, 8))
+    features[30] = features[0]  # distance 0: dropped by the published code, flagged here
+    data = ImageSet.from_arrays(rng.integers(0, 255, (60, 4, 4), dtype=np.uint8), np.zeros(60, int))
+    method = NearDuplicates(space="features", threshold="selfclean")
+    flagged = pairs(method(data, Outputs(data.ids, np.ones((60, 1)), features), np.random.default_rng(0)))
+    assert ("000000", "000030") in flagged
+
+
+def test_alignment_recovers_the_shift():
+    wide = np.asarray(Image.fromarray(photos(1)[0]).resize((48, 48), Image.Resampling.BICUBIC))
+    a, b = picture.bands(wide[None, 8:40, 8:40]), picture.bands(wide[None, 5:37, 10:42])
+    found, change = picture.agreement(a, b, 12)
+    assert float(found[0]) > 0.97
+    assert (change[0, :2] * 16).numpy() == pytest.approx([-2, 3], abs=0.3)
+
+
+def test_too_few_images_and_bad_arguments():
+    data = ImageSet.from_arrays(photos(3), [0, 0, 0])
+    findings = NearDuplicates()(data, None, np.random.default_rng(0))
+    assert findings.summary.count is None
+    assert not findings.flagged
+    with pytest.raises(BadArgument, match="k=0"):
+        NearDuplicates(k=0)
+    with pytest.raises(BadArgument, match="threshold=3"):
+        NearDuplicates(threshold=3)
+    with pytest.raises(BadArgument, match="selfclean"):
+        NearDuplicates(threshold="selfclean")
+    with pytest.raises(BadArgument, match="needs features"):
+        NearDuplicates(space="features")(data, None, np.random.default_rng(0))
+    other = Outputs(["a"], np.ones((1, 1)), np.ones((1, 2)))
+    with pytest.raises(BadData, match="no outputs for 3 of 3"):
+        NearDuplicates(space="features")(data, other, np.random.default_rng(0))
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_ciphair_pairs_across_the_splits_of_cifar():
+    if not os.environ.get("KINTSUGI_DATA"):
+        pytest.skip("KINTSUGI_DATA is not set")
+    held = np.load(Path(os.environ["KINTSUGI_DATA"], "cifar10_10k_train_2k_test_with_cifar10n.npz"))
+    listed = held["duplicate_pairs_test_train_judgment"]
+    test, train = np.unique(listed[:, 0]), np.union1d(listed[:, 1], np.arange(0, 10000, 10))
+    images = np.concatenate([held["x_test"][test], held["x_train"][train]])
+    data = ImageSet.from_arrays(images, np.zeros(len(images), int), split=["test"] * len(test) + ["train"] * len(train))
+    names = {row: data.ids[len(test) + i] for i, row in enumerate(train.tolist())}
+    first = {row: data.ids[i] for i, row in enumerate(test.tolist())}
+    true = {(first[a], names[b]): judged for a, b, judged in listed.tolist()}
+    findings = NearDuplicates()(data, None, np.random.default_rng(0))
+    leaks = [row for row in findings if row.suggestion == "split"]
+    assert average_precision(leaks, true) > 0.75
+    flagged = {tuple(sorted(row.ids)) for row in leaks if row.flagged}
+    assert len(flagged & set(true)) >= 45
+    assert len(flagged - set(true)) <= 15

@@ -1,0 +1,1 @@
+"""Makes ``data_pictures`` importable from the tests of this room."""
