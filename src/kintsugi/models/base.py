@@ -14,6 +14,7 @@ from torch import nn
 
 from kintsugi.core.errors import BadArgument, BadData
 from kintsugi.models.classmap import Merged, match
+from kintsugi.models.layers import pooled
 from kintsugi.models.preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class TorchModel(nn.Module):
             logits = self(image)
         if not caught:
             raise BadArgument(f"The layer {at or 'head'!r} was not run for this image.", "Name another with at=.")
-        return self._pooled(caught[-1]), logits
+        return pooled(caught[-1], self.net), logits
 
     # ---------------------------------------------------------------------------------------------- anatomy
 
@@ -166,16 +167,6 @@ class TorchModel(nn.Module):
                 raise BadArgument(f"There is no layer {name!r}.", f"Near: {', '.join(near)}.")
             name = inner[0]
         return layers[name]
-
-    def _pooled(self, value: torch.Tensor) -> torch.Tensor:
-        if value.ndim == 4:
-            last = any(getattr(module, "output_fmt", None) == "NHWC" for module in self.net.modules())
-            return value.mean((1, 2) if last else (2, 3))
-        if value.ndim == 3:
-            names = {name.rpartition(".")[2] for name, _ in self.net.named_parameters()}
-            token = names & {"cls_token", "class_token", "class_embedding"}
-            return value[:, 0] if token else value.mean(1)
-        return value.flatten(1)
 
     # ------------------------------------------------------------------------------------------ other models
 
