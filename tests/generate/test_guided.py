@@ -1,5 +1,7 @@
 """Guided generation on a toy: it climbs, keeps the best, keeps norms, leaves models alone and resumes."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -97,12 +99,12 @@ def test_cosine_schedule_moves_less_at_the_end(setting):
             seen.append(state["condition"].detach().clone()) or decode(state, *args, **kw)
         )
         guided_optimise(generator, LABEL, objective, steps=10, schedule=name, **FAST)
-    moved = {name: [(b - a).abs().mean() for a, b in zip(seen, seen[1:], strict=False)] for name, seen in path.items()}
+    moved = {name: [(b - a).abs().mean() for a, b in pairwise(seen)] for name, seen in path.items()}
     torch.testing.assert_close(moved[None][0], moved["cosine"][0])
     assert moved["cosine"][9] < 0.3 * moved[None][9]
 
 
-class Stop(Exception):
+class Stopped(BaseException):
     """The kill."""
 
 
@@ -114,11 +116,11 @@ def test_resumes_after_an_interruption_to_the_same_bits(setting, tmp_path):
     def dying(*args, **kwargs):
         calls.append(1)
         if len(calls) == 10:  # in the third of four batches
-            raise Stop
+            raise Stopped
         return decode(*args, **kwargs)
 
     generator.decode = dying
-    with pytest.raises(Stop):
+    with pytest.raises(Stopped):
         guided_optimise(generator, LABEL, objective, steps=3, batch_size=5, **FAST, run=Run(tmp_path))
     calls.clear()
     again = guided_optimise(generator, LABEL, objective, steps=3, batch_size=5, **FAST, run=Run(tmp_path))

@@ -4,6 +4,7 @@ import io
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -164,22 +165,28 @@ def test_other_classes_and_unlabelled_data_are_refused(quick):
 
 
 @pytest.mark.slow
-def test_mends_what_distillation_and_unguided_images_do_not(tmp_path):
-    made, test = generator(500), coloured(400, 0.5, 9, 1)
+def test_mends_what_distillation_and_unguided_images_do_not():
+    # Images of the student's missing groups are 2% of the generator's: unguided samples hold one or none.
+    made = PixelDiffusion(size=8, patch=1, widths=(16, 32), embedding=32, steps=400, device="cpu")
+    made.fit(coloured(600, 0.02, 1, 0), rng=torch_rng(0))
     teacher = net(1, width=16)
     fit(teacher, coloured(1000, 0.5, 2, 0), ERM(), how=settings(300))
+    test, data, found = coloured(400, 0.5, 9, 1), coloured(400, 0.0, 3, 0), {}
     assert worst(teacher, test) > 0.9
-    data, found = coloured(400, 0.0, 3, 0), {}
-    for name, options in {"config": {}, "unguided": {"steps": 0}, "teacher": {"form": "teacher"}}.items():
-        model = net(3)
-        recipe = ConfiG(teacher, made, images=40, steps=options.pop("steps", 8), **options)
-        run = recipe(model, data, partial(fit, how=settings(150)), 0, Run(tmp_path / name))
+    arms = {"config": {}, "unguided": {"steps": 0}, "teacher": {"form": "teacher"}}
+    for name, options in arms.items():
+        model, run = net(3), Run(None)
+        ConfiG(teacher, made, images=40, **options)(model, data, partial(fit, how=settings(100)), 0, run)
         found[name] = worst(model, test)
+        if name == "config":
+            facts = run.metrics()[-1]
+            assert facts["teacher"] > 0.8
+            assert facts["student"] < 0.4
+            assert facts["objective"] > facts["objective_at_start"] + 0.3
     student = net(3)
-    fit(student, data, ERM(), how=settings(150))
+    fit(student, data, ERM(), how=settings(100))
     found["nothing"] = worst(student, test)
-    print(found, run.metrics())
-    assert found["config"] > max(score for name, score in found.items() if name != "config") + 0.15, found
+    assert found["config"] > max(score for name, score in found.items() if name != "config") + 0.3, found
 
 
 SCRIPT = """
@@ -193,27 +200,36 @@ mend({{"teacher": teacher, "generator": made}}, coloured(60, 0.0, 3, 0), Run(sys
 """
 
 
-@pytest.mark.slow
-def test_killed_runs_resume_to_the_same_bits(quick, tmp_path):
-    quick["generator"].save(tmp_path / "generator")
-    script = tmp_path / "mend.py"
-    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), folder=str(tmp_path / "generator")))
+@pytest.fixture(scope="module")
+def whole(quick, tmp_path_factory):
+    """A run from start to end in one process, and how to start others."""
+    folder = tmp_path_factory.mktemp("killed")
+    quick["generator"].save(folder / "generator")
+    script = folder / "mend.py"
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), folder=str(folder / "generator")))
 
-    def start(run):
-        return subprocess.Popen([sys.executable, str(script), str(tmp_path / run)])
+    def start(name):
+        return subprocess.Popen([sys.executable, str(script), str(folder / name)])
 
     assert start("whole").wait() == 0
-    wanted = (tmp_path / "whole" / "weights.safetensors").read_bytes()
-    for name, sign in {
-        "first": "student-0/checkpoint.safetensors",
-        "guide": "guided-1/guided-00000.safetensors",
-        "second": "student-1/checkpoint.safetensors",
-    }.items():
-        process = start(name)
-        while not (tmp_path / name / sign).exists():
-            assert process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert not (tmp_path / name / "weights.safetensors").exists()
-        assert start(name).wait() == 0
-        assert (tmp_path / name / "weights.safetensors").read_bytes() == wanted, name
+    return folder, start
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "sign",
+    ["student-0/checkpoint.safetensors", "guided-1/guided-00000.safetensors", "student-1/checkpoint.safetensors"],
+)
+def test_killed_runs_resume_to_the_same_bits(whole, sign):
+    folder, start = whole
+    name = sign.partition("/")[0]
+    process = start(name)
+    while not (folder / name / sign).exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / name / "weights.safetensors").exists()
+    assert start(name).wait() == 0
+    one, two = ((folder / run / "weights.safetensors").read_bytes() for run in ("whole", name))
+    assert one == two

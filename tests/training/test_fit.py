@@ -279,7 +279,7 @@ def test_validation_counts_by_hand():
     assert line["valid_accuracy"] == pytest.approx(hit.mean())
     assert line["valid_worst"] == pytest.approx(min(hit[:2].mean(), hit[2:8].mean(), hit[8:].mean()))
     assert line["valid_loss"] == pytest.approx(
-        float(functional.cross_entropy(logits, torch.from_numpy(valid.labels))), rel=1e-5
+        float(functional.cross_entropy(logits, torch.tensor(valid.labels))), rel=1e-5
     )
 
 

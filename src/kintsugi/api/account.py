@@ -53,8 +53,8 @@ def _notes(case: Case, mended: Mended, chosen: Tried) -> tuple[str, ...]:
             f"select, {len(parts.holdout)} prove."
         ),
         (
-            f"Groups are {groups}. The worst group's accuracy on the selection part chose the repair; the hold-out part "
-            "was opened once, for the chosen one."
+            f"Groups are {groups}. The worst group's accuracy on the selection part chose the repair; the hold-out "
+            "part was opened once, for the chosen one."
         ),
         *parts.notes,
         *mended.audit.notes,

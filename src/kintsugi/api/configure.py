@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import builtins
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -26,7 +28,7 @@ def build(entry: Entry, options: Mapping[str, Any], collaborators: Mapping[str, 
     """
     cls = entry.load()
     known = parameters(cls)
-    hints = typing.get_type_hints(cls.__init__) if "__init__" in vars(cls) else _field_hints(cls)
+    hints = _hints(cls)
     for name in options:
         if name not in known:
             raise BadArgument(f"{entry.card.name} has no option {name!r}.", f"It has: {', '.join(known) or 'none'}.")
@@ -41,8 +43,19 @@ def build(entry: Entry, options: Mapping[str, Any], collaborators: Mapping[str, 
     return cls(**values)
 
 
-def _field_hints(cls: type[Any]) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
+class _Names(dict[str, Any]):
+    """Names of annotations. One that only type checkers import stands for a collaborator, which no text can name."""
+
+    def __missing__(self, name: str) -> Any:
+        if hasattr(builtins, name):
+            raise KeyError(name)
+        return Any
+
+
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    """Types of the constructor's parameters."""
+    names = _Names(vars(sys.modules[cls.__module__]))
+    return typing.get_type_hints(cls.__init__ if "__init__" in vars(cls) else cls, localns=names)
 
 
 def parse(name: str, value: Any, hint: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 from kintsugi.core.errors import require
 
@@ -43,7 +43,7 @@ class Cutouts:
         if not self.count:
             return image
         size = min(image.shape[-2:]) if self.size is None else self.size
-        padded = F.pad(image, (self.pad,) * 4, mode="reflect") if self.pad else image
+        padded = functional.pad(image, (self.pad,) * 4, mode="reflect") if self.pad else image
         height, width = padded.shape[-2:]
         largest = min(image.shape[-2:])  # without the border, which only lets crops move
         smallest = min(size, largest)
@@ -52,6 +52,6 @@ class Cutouts:
             u, v, w = torch.rand(3, generator=rng, device=rng.device).tolist()
             side = int(u**self.power * (largest - smallest) + smallest)
             top, left = int(v * (height - side + 1)), int(w * (width - side + 1))
-            crop = F.adaptive_avg_pool2d(padded[..., top : top + side, left : left + side], size)
+            crop = functional.adaptive_avg_pool2d(padded[..., top : top + side, left : left + side], size)
             views.append(crop + self.noise * torch.randn(crop.shape, generator=rng, device=rng.device).to(crop))
         return torch.cat(views)

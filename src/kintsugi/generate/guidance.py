@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 from kintsugi.core.errors import one_of, require
 from kintsugi.core.kinds import Model
@@ -47,8 +47,8 @@ class _Said(NamedTuple):
 
 def _said(model: Model, image: torch.Tensor, label: torch.Tensor) -> _Said:
     logits = model(image)
-    log_prob = F.log_softmax(logits, dim=1)
-    mine = F.one_hot(label, logits.shape[1]).bool()
+    log_prob = functional.log_softmax(logits, dim=1)
+    mine = functional.one_hot(label, logits.shape[1]).bool()
     # 1 - p is summed over the other classes: subtracted from 1 it is all rounding error once p is near 1, which is
     # where an overconfident student starts.
     others = log_prob.masked_fill(mine, -torch.inf)

@@ -79,7 +79,7 @@ class _How:
     def __post_init__(self) -> None:
         require(self.steps >= 0, "steps", self.steps, "0 or more")
         require(all(rate >= 0 for rate in self.lr.values()), "lr", dict(self.lr), "rates of 0 or more by tensor name")
-        require(len(self.last_weights) > 0 and all(w >= 0 for w in self.last_weights), "last_weights",
+        require(any(w > 0 for w in self.last_weights) and all(w >= 0 for w in self.last_weights), "last_weights",
                 self.last_weights, "one weight of 0 or more for each of the last predictions")  # fmt: skip
         one_of("keep", self.keep, ("best", "last"))
         require(self.schedule in (None, "cosine"), "schedule", self.schedule, "None or 'cosine'")
@@ -168,7 +168,7 @@ def _batch(
     scheduler = None
     if how.schedule == "cosine":
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: _cosine(k, how.steps))
-    first: torch.Tensor | None = None
+    best: _Best | None = None
     scores: list[torch.Tensor] = []
     for step in range(how.steps + 1):
         final = step == how.steps
@@ -181,22 +181,29 @@ def _batch(
         if not torch.isfinite(score).all():
             raise BadData(
                 f"The objective is not finite at step {step} of guided generation.",
+<<<<<<< HEAD
                 "Lower lr, or look for NaN in the weights of teacher, student and generator.",
             )
         if first is None:
             first, kept, top = shown, shown.clone(), score.clone()
             chosen = torch.zeros_like(label)
+=======
+                "Lower lr, or look for NaN in the teacher's, the student's or the generator's weights.",
+            )
+        if best is None:
+            best = _Best(shown, score)
+>>>>>>> generate
         else:
-            better = score > top if how.keep == "best" else torch.ones_like(score, dtype=torch.bool)
-            kept[better], top[better], chosen[better] = shown[better], score[better], step
+            best.see(step, shown, score, score > best.score if how.keep == "best" else torch.ones_like(score).bool())
         scores.append(score)
         if final:
             break
-        loss = -sum(
+        parts = [
             weight * _augmented(objective, prediction, label, how.cutouts, rng)
             for weight, prediction in zip(how.last_weights, predicted, strict=True)
             if weight
-        )
+        ]
+        loss = -torch.stack(parts).sum()
         for leaf, gradient in zip(leaves.values(), torch.autograd.grad(loss, list(leaves.values())), strict=True):
             leaf.grad = gradient
         optimizer.step()
@@ -205,9 +212,22 @@ def _batch(
         if how.project:
             with torch.no_grad():
                 generator.project(state)
-    teacher, student = objective.confidence(kept, label)
-    found = (kept, first, label, teacher, student, chosen, torch.stack(scores, dim=1))
+    assert best is not None
+    teacher, student = objective.confidence(best.image, label)
+    found = (best.image, best.first, label, teacher, student, best.step, torch.stack(scores, dim=1))
     return Guided(*(value.detach().cpu() for value in found))
+
+
+class _Best:
+    """The iterate kept for each image of a batch."""
+
+    def __init__(self, image: torch.Tensor, score: torch.Tensor) -> None:
+        self.first, self.image, self.score = image, image.clone(), score.clone()
+        self.step = torch.zeros(len(score), dtype=torch.int64, device=score.device)
+
+    def see(self, step: int, image: torch.Tensor, score: torch.Tensor, take: torch.Tensor) -> None:
+        """Keep this iterate for the images where ``take`` holds."""
+        self.image[take], self.score[take], self.step[take] = image[take], score[take], step
 
 
 def _augmented(

@@ -188,8 +188,9 @@ class ConfiG:
             draw = numpy_rng(seed, "sources")
             rows = np.array([draw.choice(np.flatnonzero(data.labels == k)) for k in label])
             side = getattr(self.generator, "size", None)
-            feed = Feed(data.select(rows), size=None if side is None else (side, side))
-            image = torch.cat([batch.image for batch in feed.walk(64)])
+            once, place = np.unique(rows, return_inverse=True)  # small classes give an image more than once
+            feed = Feed(data.select(once), size=None if side is None else (side, side))
+            image = torch.cat([batch.image for batch in feed.walk(64)])[torch.from_numpy(place)]
             sources = [data.ids[row] for row in rows]
         rates = {"latent": self.lr_latent, "condition": self.lr_condition, "null": self.lr_null}
         found = guided_optimise(

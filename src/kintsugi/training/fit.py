@@ -199,6 +199,7 @@ class _Loop:
             self._next, pending, met = number + 1, pending + 1, True
             closing = last or pending == self.how.accumulate
             self._train(batch, closing)
+            del batch  # its memory is the next one's
             if not closing:
                 continue
             pending = 0
@@ -323,8 +324,8 @@ class _Loop:
         parts = {"objective": self.objective, "sampler": self.sampler, "augment": self.augments, "hooks": self.hooks}
         described = {name: describe(part) for name, part in parts.items()}
         # A model that can say how it is built can be opened again from the folder alone.
-        model = self.model.describe() if hasattr(self.model, "describe") else {}
-        work = {"work": "training", "how": how, "seed": self.seed, "net": describe_net(self.model), "model": model}
+        tell: Any = getattr(self.model, "describe", dict)
+        work = {"work": "training", "how": how, "seed": self.seed, "net": describe_net(self.model), "model": tell()}
         return {**work, "data": describe_data(self.data), **described}
 
     def _save(self) -> None:

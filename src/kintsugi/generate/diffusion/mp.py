@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn import functional
 
 SILU_RMS = 0.596  # root-mean-square of silu(x) for x ~ N(0, 1)
 
@@ -26,7 +26,7 @@ def normalize(x: torch.Tensor, dims: tuple[int, ...] | None = None, eps: float =
 
 def mp_silu(x: torch.Tensor) -> torch.Tensor:
     """SiLU divided by its root-mean-square on unit noise, eq. 81."""
-    return F.silu(x) / SILU_RMS
+    return functional.silu(x) / SILU_RMS
 
 
 def mp_sum(a: torch.Tensor, b: torch.Tensor, t: float = 0.5) -> torch.Tensor:
@@ -82,4 +82,8 @@ class MPConv(nn.Module):
                 self.weight.copy_(normalize(self.weight))
         # Divided by sqrt(fan in) after normalising: at initialisation it would change the effective step size.
         weight = normalize(self.weight) * (gain / math.sqrt(self.weight[0].numel()))
-        return F.linear(x, weight) if weight.ndim == 2 else F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+        return (
+            functional.linear(x, weight)
+            if weight.ndim == 2
+            else functional.conv2d(x, weight, padding=weight.shape[-1] // 2)
+        )

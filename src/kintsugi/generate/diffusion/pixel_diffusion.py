@@ -95,7 +95,7 @@ class PixelDiffusion:
     blocks: tuple[int, ...] = (1, 1)
     patch: int = 2
     embedding: int = 96
-    steps: int = 1400
+    steps: int = 1200
     batch_size: int = 64
     lr: float = 0.003
     warmup: int = 20
@@ -162,7 +162,7 @@ class PixelDiffusion:
 
     def _build(self, seed: int = 0) -> Denoiser:
         options = {"widths": self.widths, "blocks": self.blocks, "patch": self.patch, "embedding": self.embedding}
-        return Denoiser(NETS[self.net](3, len(self.classes), **options, rng=torch_rng(seed, "weights")))  # type: ignore[arg-type]
+        return Denoiser(NETS[self.net](3, len(self.classes), **options, rng=torch_rng(seed, "weights")))
 
     def _keep(self, denoiser: Denoiser) -> None:
         self._denoiser = denoiser.to(pick(self.device)).eval().requires_grad_(False)
@@ -247,7 +247,8 @@ class PixelDiffusion:
             if self.guidance_scale == 1:
                 return model(x, sigma, wanted)
             both = model(torch.cat([x, x]), sigma.repeat(2), torch.cat([wanted, null + null_delta[:, step]]))
-            return classifier_free(*both.chunk(2), self.guidance_scale)
+            with_class, without = both.chunk(2)
+            return classifier_free(with_class, without, self.guidance_scale)
 
         return denoise
 

@@ -6,50 +6,58 @@ long runs; both fit behind the same preconditioning.
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 import math
+=======
+>>>>>>> generate
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn import functional
 
 from kintsugi.generate.diffusion.mp import MPFourier
+from kintsugi.models.seeded import seeded
 
 GROUPS = 8
-
-
-def _conv(cin: int, cout: int, kernel: int, rng: torch.Generator, *, zero: bool = False) -> nn.Conv2d:
-    """A convolution whose start is drawn from ``rng`` and never from the global state."""
-    made = nn.utils.skip_init(nn.Conv2d, cin, cout, kernel, padding=kernel // 2)
-    return _start(made, cin * kernel**2, rng, zero=zero)
-
-
-def _linear(cin: int, cout: int, rng: torch.Generator) -> nn.Linear:
-    return _start(nn.utils.skip_init(nn.Linear, cin, cout), cin, rng)
-
-
-def _start(layer, fan_in: int, rng: torch.Generator, *, zero: bool = False):  # type: ignore[no-untyped-def]
-    """Uniform in +-1/sqrt(fan in), torch's own start, or zero for layers that close a residual branch."""
-    bound = 0.0 if zero else 1 / math.sqrt(fan_in)
-    for weight in layer.parameters():
-        nn.init.uniform_(weight, -bound, bound, generator=rng)
-    return layer
 
 
 class PlainBlock(nn.Module):
     """A residual block; the embedding scales and shifts after the second norm."""
 
-    def __init__(self, width: int, embedding: int, rng: torch.Generator) -> None:
+    def __init__(self, width: int, embedding: int) -> None:
         super().__init__()
         self.norm0, self.norm1 = nn.GroupNorm(GROUPS, width), nn.GroupNorm(GROUPS, width, affine=False)
-        self.conv0, self.conv1 = _conv(width, width, 3, rng), _conv(width, width, 3, rng, zero=True)
-        self.modulate = _linear(embedding, 2 * width, rng)
+        self.conv0, self.conv1 = nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
+        self.modulate = nn.Linear(embedding, 2 * width)
+        _zero(self.conv1)
 
     def forward(self, x: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
         """``[B, C, H, W]`` to the same shape."""
-        y = self.conv0(F.silu(self.norm0(x)))
+        y = self.conv0(functional.silu(self.norm0(x)))
         scale, shift = self.modulate(embedding)[:, :, None, None].chunk(2, dim=1)
-        return x + self.conv1(F.silu(torch.addcmul(shift, self.norm1(y), 1 + scale)))
+        return x + self.conv1(functional.silu(torch.addcmul(shift, self.norm1(y), 1 + scale)))
+
+
+class Level(nn.ModuleList):
+    """Blocks at one resolution."""
+
+    def forward(self, x: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        """``[B, C, H, W]`` to the same shape."""
+        for block in self:
+            x = block(x, embedding)
+        return x
+
+
+def _level(width: int, count: int, embedding: int) -> Level:
+    return Level(PlainBlock(width, embedding) for _ in range(count))
+
+
+def _zero(layer: nn.Conv2d) -> None:
+    """A layer that closes a residual branch, or the network, starts silent."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 class PlainUNet(nn.Module):
@@ -74,6 +82,7 @@ class PlainUNet(nn.Module):
         folded = channels * patch**2
         self.fourier = MPFourier(embedding // 2, rng)
         self.fourier.freqs.mul_(0.5)  # a smoother function of the noise level learns faster here
+<<<<<<< HEAD
         self.noise = nn.Sequential(
             _linear(embedding // 2, embedding, rng), nn.SiLU(), _linear(embedding, embedding, rng)
         )
@@ -84,31 +93,43 @@ class PlainUNet(nn.Module):
         pairs = list(pairwise(widths))
         self.down = nn.ModuleList(_conv(a, b, 1, rng) for a, b in pairs)
         self.up = nn.ModuleList(_conv(b, a, 1, rng) for a, b in pairs)
+=======
+        with seeded(rng):
+            self.noise = nn.Sequential(nn.Linear(embedding // 2, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+            self.label = nn.Parameter(torch.randn(classes + 1, embedding))  # the last row: no class
+            self.first = nn.Conv2d(folded, widths[0], 3, padding=1)
+            self.encoder = nn.ModuleList(_level(w, n, embedding) for w, n in zip(widths, blocks, strict=True))
+            self.decoder = nn.ModuleList(_level(w, n, embedding) for w, n in zip(widths, blocks, strict=True))
+            self.down = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in pairwise(widths))
+            self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
+            self.last = nn.Conv2d(widths[0], folded, 3, padding=1)
+>>>>>>> generate
         self.norm = nn.GroupNorm(GROUPS, widths[0])
-        self.last = _conv(widths[0], folded, 3, rng, zero=True)
+        _zero(self.last)
         self.to(memory_format=torch.channels_last)
-
-    def _level(self, width: int, count: int, rng: torch.Generator) -> nn.ModuleList:
-        return nn.ModuleList(PlainBlock(width, self.embedding, rng) for _ in range(count))
 
     def embed(self, label: torch.Tensor) -> torch.Tensor:
         """Class embedding ``[B, embedding]`` of labels int64 ``[B]``; -1 is "no class"."""
         return self.label[label]
 
     def forward(self, x: torch.Tensor, noise: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+<<<<<<< HEAD
         """Images ``[B, C, H, W]``, noise condition ``[B]``, class embedding ``[B, E]`` to ``[B, C, H, W]``."""
         embedding = F.silu(self.noise(self.fourier(noise)) + embedding)
         h = self.first(F.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last))
+=======
+        """Images ``[B, C, H, W]``, noise condition ``[B]``, class embedding ``[B, embedding]`` to ``[B, C, H, W]``."""
+        embedding = functional.silu(self.noise(self.fourier(noise)) + embedding)
+        h = self.first(functional.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last))
+>>>>>>> generate
         sides = []
-        for level, blocks in enumerate(self.encoder):
-            for block in blocks:  # type: ignore[attr-defined]
-                h = block(h, embedding)
+        for level, encode in enumerate(self.encoder):
+            h = encode(h, embedding)
             if level < len(self.down):
                 sides.append(h)
-                h = self.down[level](F.avg_pool2d(h, 2))
+                h = self.down[level](functional.avg_pool2d(h, 2))
         for level in reversed(range(len(self.decoder))):
-            for block in self.decoder[level]:  # type: ignore[union-attr]
-                h = block(h, embedding)
+            h = self.decoder[level](h, embedding)
             if level:
-                h = F.interpolate(self.up[level - 1](h), scale_factor=2, mode="nearest") + sides.pop()
-        return F.pixel_shuffle(self.last(F.silu(self.norm(h))), self.patch)
+                h = functional.interpolate(self.up[level - 1](h), scale_factor=2, mode="nearest") + sides.pop()
+        return functional.pixel_shuffle(self.last(functional.silu(self.norm(h))), self.patch)

@@ -23,7 +23,11 @@ METHODS = ("euler", "heun")
 
 
 def karras_levels(steps: int, *, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> torch.Tensor:
+<<<<<<< HEAD
     """Noise levels from ``sigma_max`` to ``sigma_min``, then 0 (2206.00364, eq. 5); float64 ``[steps + 1]``."""
+=======
+    """``steps`` levels from ``sigma_max`` to ``sigma_min``, then 0 (2206.00364, eq. 5); float64 ``[steps + 1]``."""
+>>>>>>> generate
     require(steps >= 2, "steps", steps, "at least 2")
     ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
@@ -86,7 +90,7 @@ def _split(here: float, there: float, eta: float) -> tuple[float, float]:
     return (there**2 - up**2) ** 0.5, up
 
 
-def _step(step_of, denoise, hook, number, here, there):  # type: ignore[no-untyped-def]
+def _step(step_of, denoise, hook, number, here, there):
     def predict(x: torch.Tensor, at: int, level: float) -> torch.Tensor:
         clean = denoise(x, at)
         return clean if hook is None else hook(x, torch.tensor(level, dtype=x.dtype, device=x.device), clean)
@@ -94,13 +98,13 @@ def _step(step_of, denoise, hook, number, here, there):  # type: ignore[no-untyp
     return lambda x: step_of(predict, x, number, here, there)
 
 
-def _euler(predict, x, number, here, there):  # type: ignore[no-untyped-def]
-    """x' = x + (s' - s) (x - D) / s."""
+def _euler(predict, x, number, here, there):
+    """One first-order step: x' = x + (s' - s) (x - D) / s."""
     clean = predict(x, number, here)
     return x + (there - here) / here * (x - clean), clean
 
 
-def _heun(predict, x, number, here, there):  # type: ignore[no-untyped-def]
+def _heun(predict, x, number, here, there):
     """Euler's step, then the slope averaged with the one found at its end (2206.00364, algorithm 1)."""
     clean = predict(x, number, here)
     slope = (x - clean) / here

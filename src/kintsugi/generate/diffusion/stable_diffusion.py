@@ -24,7 +24,7 @@ from kintsugi.core.kinds import State
 from kintsugi.core.optional import need
 from kintsugi.core.run import Run
 from kintsugi.data.imageset import ImageSet
-from kintsugi.generate.diffusion.samplers import classifier_free, invert, keep_norm, sample
+from kintsugi.generate.diffusion.samplers import Denoise, classifier_free, invert, keep_norm, sample
 
 CARD = Card(
     name="stable_diffusion",
@@ -155,7 +155,7 @@ class StableDiffusion:
 
     # ----------------------------------------------------------------------------------------------- inside
 
-    def _denoiser(self, condition: torch.Tensor, text_delta: torch.Tensor, null_delta: torch.Tensor):  # type: ignore[no-untyped-def]
+    def _denoiser(self, condition: torch.Tensor, text_delta: torch.Tensor, null_delta: torch.Tensor) -> Denoise:
         prompts = tuple(self.prompt.replace("{class}", self.classes[int(k)]) for k in condition)
         text, null = self._embed(prompts), self._embed(("",)).expand(len(prompts), -1, -1)
 
@@ -164,7 +164,8 @@ class StableDiffusion:
             z = x * a**0.5
             words = torch.cat([null + null_delta[:, step], text + text_delta[:, step]])
             out = self.unet(torch.cat([z, z]), self.timesteps[step], encoder_hidden_states=words).sample
-            said = classifier_free(*reversed(out.chunk(2)), self.guidance_scale)
+            without, with_text = out.chunk(2)
+            said = classifier_free(with_text, without, self.guidance_scale)
             if self.prediction == "v_prediction":  # v = sqrt(a) eps - sqrt(1 - a) clean
                 return a**0.5 * z - (1 - a) ** 0.5 * said
             return x - sigma * said

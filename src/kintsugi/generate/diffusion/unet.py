@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn import functional
 
 from kintsugi.generate.diffusion.mp import MPConv, MPFourier, mp_cat, mp_silu, mp_sum, normalize
 
@@ -32,7 +32,7 @@ class Attention(nn.Module):
         b, c, h, w = x.shape
         qkv = self.qkv(x).reshape(b, self.heads, c // self.heads, 3, h * w)
         q, k, v = normalize(qkv, dims=(2,)).permute(3, 0, 1, 4, 2)
-        y = F.scaled_dot_product_attention(q, k, v)  # logits are divided by sqrt(channels of a head)
+        y = functional.scaled_dot_product_attention(q, k, v)  # logits are divided by sqrt(channels of a head)
         return mp_sum(x, self.out(y.transpose(2, 3).reshape(b, c, h, w)), RESIDUAL)
 
 
@@ -54,9 +54,9 @@ class Block(nn.Module):
     def forward(self, x: torch.Tensor, embedding: torch.Tensor, side: torch.Tensor | None = None) -> torch.Tensor:
         """Resample, join the encoder's ``side`` output, then convolve twice beside the skip path."""
         if self.resample == "down":
-            x = F.avg_pool2d(x, 2)
+            x = functional.avg_pool2d(x, 2)
         elif self.resample == "up":
-            x = F.interpolate(x, scale_factor=2, mode="nearest")
+            x = functional.interpolate(x, scale_factor=2, mode="nearest")
         if side is not None:
             x = mp_cat(x, side)
         if not self.decoder:
@@ -123,14 +123,23 @@ class UNet(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def embed(self, label: torch.Tensor) -> torch.Tensor:
+<<<<<<< HEAD
         """Class embedding ``[B, E]`` of labels int64 ``[B]``, zero for -1. A learned delta may be added to it."""
         onehot = F.one_hot(label.clamp_min(0), self.classes) * (label >= 0)[:, None]
         return self.label(onehot.to(self.gain.dtype) * math.sqrt(self.classes))
 
     def forward(self, x: torch.Tensor, noise: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
         """Images ``[B, C, H, W]``, noise condition ``[B]``, class embedding ``[B, E]`` to ``[B, C, H, W]``."""
+=======
+        """Class embedding ``[B, embedding]`` of labels int64 ``[B]``, zero for -1; deltas may be added to it."""
+        onehot = functional.one_hot(label.clamp_min(0), self.classes) * (label >= 0)[:, None]
+        return self.label(onehot.to(self.gain.dtype) * math.sqrt(self.classes))
+
+    def forward(self, x: torch.Tensor, noise: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        """Images ``[B, C, H, W]``, noise condition ``[B]``, class embedding ``[B, embedding]`` to ``[B, C, H, W]``."""
+>>>>>>> generate
         embedding = mp_silu(mp_sum(self.noise(self.fourier(noise)), embedding, 0.5))
-        h = F.pixel_unshuffle(x, self.patch)
+        h = functional.pixel_unshuffle(x, self.patch)
         h = torch.cat([h, torch.ones_like(h[:, :1])], dim=1).contiguous(memory_format=torch.channels_last)
         h = self.first(h)
         sides = [h]
@@ -139,4 +148,4 @@ class UNet(nn.Module):
             sides.append(h)
         for block in self.decoder:
             h = block(h, embedding, sides.pop())
-        return F.pixel_shuffle(self.last(h, self.gain), self.patch)
+        return functional.pixel_shuffle(self.last(h, self.gain), self.patch)

@@ -218,7 +218,8 @@ class _Arms:
 
     def _reconstructed(self, rng: np.random.Generator) -> torch.Tensor:
         """Real training images of the wanted classes, noised halfway and cleaned again."""
-        rows = np.array([rng.choice(np.flatnonzero(self.real.labels == int(k))) for k in self.want])
+        orders = [iter(rng.permutation(np.flatnonzero(self.real.labels == k))) for k in range(len(self.real.classes))]
+        rows = np.array([next(orders[int(k)]) for k in self.want])
         image = as_images(_uint8(self.real.select(rows)), "cpu")
         return self.generator.reconstruct(image, self.want, torch_rng(self.seed, "reconstruct"))
 
