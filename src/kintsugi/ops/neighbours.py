@@ -77,7 +77,7 @@ def unit(points: NDArray[Any]) -> NDArray[np.float32]:
     """Rows scaled to length 1, float32 ``[N, D]``; the zero vector stays."""
     points = np.asarray(points, dtype=np.float32)
     length = np.linalg.norm(points, axis=1, keepdims=True)
-    return points / np.where(length > 0, length, 1)
+    return np.asarray(points / np.where(length > 0, length, 1), dtype=np.float32)
 
 
 def _checked(name: str, points: NDArray[Any]) -> NDArray[np.float32]:
@@ -152,7 +152,8 @@ def _ranked(
         apart = asked[part, None, :] - points[rows[part]]
         exact[part] = np.einsum("qkd,qkd->qk", apart, apart)
     if metric == "cosine":  # |u - v|^2 = 2 - 2 cos for unit vectors
-        zero = (~asked.any(axis=1))[:, None] | (~points.any(axis=1))[rows]
+        empty = [(each == 0).all(axis=1) for each in (asked, points)]
+        zero = empty[0][:, None] | empty[1][rows]
         exact = np.where(zero, np.float32(1), exact / 2)
     else:
         exact = np.sqrt(exact)

@@ -91,6 +91,8 @@ def selfclean(drawn: NDArray[np.float64], count: int, *, alpha: float = 0.01, q:
         alpha: upper bound of the contamination.
         q: significance.
     """
+    if not len(drawn):
+        return Cut(1.0, None, None, "Too few images for a cut: only identical vectors are flagged.")
     guess = alpha**2
     at = np.array([guess, np.sqrt(guess / 2)])
     inner = np.clip(drawn, 1e-12, 1 - 1e-12)

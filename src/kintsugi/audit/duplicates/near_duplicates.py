@@ -162,8 +162,10 @@ class NearDuplicates:
         planted = None
         if self.encoder is not None and len(single):
             planted = seen.planted(single[rng.integers(len(single), size=min(PLANTED, 4 * len(single)))], rng)
-        drawn = rng.integers(max(len(vectors), 1), size=(DRAWN if len(vectors) > 1 else 0, 2))
-        drawn = _cosine(vectors, drawn[drawn[:, 0] != drawn[:, 1]]) if self.threshold == "selfclean" else np.zeros(0)
+        drawn = np.zeros(0)
+        if self.threshold == "selfclean" and len(vectors) > 1:
+            random = rng.integers(len(vectors), size=(DRAWN, 2))
+            drawn = _cosine(vectors, random[random[:, 0] != random[:, 1]])
         cut = self._cut(similarity, similarity, len(pairs), planted, drawn, len(vectors))
         return single[pairs], similarity, [{}] * len(pairs), cut
 

@@ -88,6 +88,8 @@ def changed(small: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray
         The copies, and which of them are mirrored.
     """
     n = len(small)
+    if not n:
+        return small, np.zeros(0, dtype=bool)
     image = torch.from_numpy(small).permute(0, 3, 1, 2).float()
     kind = torch.from_numpy(rng.integers(4, size=n))
     scale, shift = torch.ones(n), torch.zeros(n, 2)
@@ -96,9 +98,9 @@ def changed(small: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray
     scale[kind == 3] = 0.9 + 0.05 * drawn[kind == 3, 2]
     shift[kind == 3] = (1 - scale[kind == 3])[:, None] * drawn[kind == 3, :2]
     image = torch.where((kind == 1)[:, None, None, None], image.flip(3), image)
-    image = _moved(image, torch.cat([shift, scale.log()[:, None]], 1))[0].permute(0, 2, 3, 1).numpy()
-    image = image * (1 + rng.uniform(-0.1, 0.1, (n, 1, 1, 1))) + 255 * 0.02 * rng.standard_normal(image.shape)
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8), (kind == 1).numpy()
+    moved = _moved(image, torch.cat([shift, scale.log()[:, None]], 1))[0].permute(0, 2, 3, 1).numpy()
+    made = moved * (1 + rng.uniform(-0.1, 0.1, (n, 1, 1, 1))) + 255 * 0.02 * rng.standard_normal(moved.shape)
+    return np.clip(np.rint(made), 0, 255).astype(np.uint8), (kind == 1).numpy()
 
 
 def _blurred(image: torch.Tensor, sigma: float) -> torch.Tensor:
