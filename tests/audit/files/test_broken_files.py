@@ -23,7 +23,7 @@ def folder(tmp_path_factory):
         crop.save(root / "ab"[k % 2] / f"{k}.png")
     dim = np.asarray(crop) // 12
     Image.fromarray(dim.astype(np.uint8)).save(root / "a/dark.png")
-    Image.fromarray((255 - np.asarray(crop) // 24).astype(np.uint8)).save(root / "a/bright.png")
+    Image.fromarray((255 - np.asarray(crop) // 20).astype(np.uint8)).save(root / "a/bright.png")
     Image.new("RGB", (128, 128), (90, 120, 60)).save(root / "a/blank.png")
     crop.filter(ImageFilter.GaussianBlur(8)).save(root / "a/blurred.png")
     photo.crop((0, 0, 640, 20)).resize((1280, 40)).save(root / "b/odd.png")
