@@ -22,6 +22,7 @@ CARD = Card(
     "ICLR 2019, arXiv 1903.12261",
     card=41,
     code="hendrycks/robustness",
+    status="proven",
 )
 
 
