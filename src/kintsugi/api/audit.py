@@ -74,7 +74,8 @@ def audit(case: Case, *, checks: Sequence[str] = CHECKS, encoder: Any = None, sa
     Args:
         case: data and model.
         checks: names of auditors.
-        encoder: whose features serve duplicates and cross-validation; None takes the model's, else pixels.
+        encoder: whose features serve cross-validation; None takes the teacher's (it is the more robust, and did not
+            learn from these labels), else the model's, else pixels.
         save: write ``findings.parquet`` into the case's folder.
     """
     from kintsugi.models.cache import embed
@@ -85,7 +86,8 @@ def audit(case: Case, *, checks: Sequence[str] = CHECKS, encoder: Any = None, sa
     if isinstance(encoder, str):
         encoder = open_encoder(encoder, device=case.device)
     elif encoder is None:
-        encoder = ModelEncoder(case.model) if hasattr(case.model, "features") else PixelEncoder()
+        known = next((each for each in (case.teacher, case.model) if hasattr(each, "features")), None)
+        encoder = PixelEncoder() if known is None else ModelEncoder(known)
     data, notes = case.data, []
     outputs: Outputs | None = None
     found = []

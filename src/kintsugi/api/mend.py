@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kintsugi.api.rungs import Rung, ladder
+from kintsugi.core.errors import BadArgument, BadData, MissingDependency
 from kintsugi.core.files import read_json, write_json
 from kintsugi.core.progress import task
 
@@ -119,8 +120,11 @@ def mend(
                 elif rung.obstacle:
                     tried.append(Tried(rung.name, 0.0, None, note=f"not tried: {rung.obstacle}"))
                 else:
-                    more = (options or {}).get(rung.name, {})
-                    models[rung.name], result = _try(case, rung, train, how, start, more)
+                    more, began = (options or {}).get(rung.name, {}), time.perf_counter()
+                    try:
+                        models[rung.name], result = _try(case, rung, train, how, start, more)
+                    except (BadArgument, BadData, MissingDependency) as error:  # this repair does not fit this data
+                        result = Tried(rung.name, time.perf_counter() - began, None, note=f"could not be done: {error}")
                     spent += result.seconds
                     tried.append(result)
                     if rung.clean is not None and _better(result.score, before):

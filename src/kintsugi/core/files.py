@@ -75,6 +75,7 @@ def write_with(path: Path | str, save: Callable[[str], Any]) -> None:
             save(str(part))
             with part.open("rb") as stream:
                 os.fsync(stream.fileno())
+            os.chmod(part, 0o666 & ~_umask())  # some writers make files only their owner can read
             os.replace(part, target)
         finally:
             part.unlink(missing_ok=True)

@@ -74,7 +74,7 @@ def rungs(tried: Sequence[Rung]) -> Markup | None:
     return joined(
         tag(
             "p",
-            f"{amount(len(tried), 'repair')} tried in {duration(total)}, from the cheapest to the dearest.",
+            f"{amount(len(tried), 'repair')}, {duration(total)} in all.",
             class_="hint",
         ),
         tag(

@@ -41,6 +41,7 @@ CARD = Card(
     "Anomaly Detection, ICPR 2021, arXiv 2005.14140",
     card=83,
     code="ORippler/gaussian-ad-mvtec",
+    status="proven",
 )
 
 

@@ -25,6 +25,7 @@ CARD = Card(
     paper="Sundararajan, Taly and Yan, Axiomatic Attribution for Deep Networks, ICML 2017, arXiv 1703.01365",
     card=0,
     code="ankurtaly/Integrated-Gradients",
+    status="proven",
 )
 
 BASELINES = ("black", "mean", "noise")

@@ -47,7 +47,7 @@ TRAINING = Training(lr=3e-3, weight_decay=1e-3, device="cpu")
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that was chosen, on the validation part."""
+    """Everything that was chosen, on the validation part; the step size of guidance for each objective by itself."""
 
     pool: int = 4000
     student_images: int = 1000
@@ -59,7 +59,7 @@ class Settings:
     generator_steps: int = 1200
     guidance_steps: int = 8
     lr_latent: float = 0.1
-    lr_condition: float = 0.03
+    lr_condition: dict[str, float] = field(default_factory=lambda: {"product": 0.2, "student": 0.03, "teacher": 0.03})
     form: str = "product"
 
 
@@ -206,7 +206,7 @@ class _Arms:
         began = time.process_time()
         made = guided_optimise(
             self.generator, self.want, ConfidenceGuidance(self.teacher, student, form=form),
-            steps=self.how.guidance_steps, lr={"latent": self.how.lr_latent, "condition": self.how.lr_condition},
+            steps=self.how.guidance_steps, lr={"latent": self.how.lr_latent, "condition": self.how.lr_condition[form]},
             cutouts=Cutouts(2, noise=0.025, pad=1), last_weights=(1.0,), rng=derive(self.seed, "guide"), batch_size=100,
         )  # fmt: skip
         self.facts |= {f"{form} t_y": float(made.teacher.mean()), f"{form} f_y": float(made.student.mean()),

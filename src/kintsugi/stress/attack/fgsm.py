@@ -24,6 +24,7 @@ CARD = Card(
     paper="Goodfellow, Shlens and Szegedy, Explaining and Harnessing Adversarial Examples, ICLR 2015, arXiv 1412.6572",
     card=85,
     code="cleverhans-lab/cleverhans",
+    status="proven",
 )
 
 

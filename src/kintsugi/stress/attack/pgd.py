@@ -26,6 +26,7 @@ CARD = Card(
     paper="Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018, arXiv 1706.06083",
     card=85,
     code="MadryLab/cifar10_challenge",
+    status="proven",
 )
 
 

@@ -41,6 +41,7 @@ CARD = Card(
     "CVPR 2023, arXiv 2212.04825",
     card=40,
     code="facebookresearch/Whac-A-Mole",
+    status="proven",
 )
 
 FONT_SIZES = {224: 36.0, 384: 62.0, 512: 82.0}
