@@ -95,7 +95,7 @@ class ConfidentLearning:
         guess = prob.argmax(axis=1) if len(rows) else label
         found = [
             _finding(data, int(rows[i]), int(guess[i]), prob[i], float(score[i]), bool(flagged[i]))
-            for i in np.flatnonzero((guess != label) | flagged)
+            for i in np.flatnonzero(_suspect(label, prob))
         ]
         count, interval, notes = self._count(label, prob, data.classes, rng)
         if outputs.held_out is None:
@@ -165,7 +165,7 @@ def find_label_issues(
     one_of("method", method, METHODS)
     if not len(label):
         return np.zeros(0, dtype=bool)
-    suspect = prob.argmax(axis=1) != label
+    suspect = _suspect(label, prob)
     if method == "argmax":
         return suspect
     if method == "confusion":
@@ -202,6 +202,11 @@ def label_score(label: NDArray[np.int64], prob: NDArray[np.float64], rank: str =
     other = prob.copy()
     other[each, label] = -np.inf
     return np.clip((1 - (own - other.max(axis=1, initial=-np.inf))) / 2, 0.0, 1.0)
+
+
+def _suspect(label: NDArray[np.int64], prob: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether some class is more probable than the label; where they are equally so, the label stands."""
+    return np.asarray(prob[np.arange(len(label)), label] < prob.max(axis=1, initial=0.0))
 
 
 def _confident(label: NDArray[np.int64], prob: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
