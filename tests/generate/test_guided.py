@@ -9,7 +9,8 @@ from kintsugi.core.errors import BadArgument, BadData
 from kintsugi.core.randomness import torch_rng
 from kintsugi.core.run import Run
 from kintsugi.generate.cutouts import Cutouts
-from kintsugi.generate.guided import Guided, frozen, guided_optimise
+from kintsugi.generate.guided import Guided, guided_optimise
+from kintsugi.models.frozen import frozen
 
 LABEL = torch.tensor([0, 1] * 8)
 FAST = {"lr": {"latent": 0.1, "condition": 0.03}, "cutouts": Cutouts(2, noise=0.02), "last_weights": (1 / 3, 2 / 3)}

@@ -8,8 +8,7 @@ included. ConfiG (arXiv 2506.02294) puts its confidence objective on the same ma
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -22,6 +21,7 @@ from kintsugi.core.randomness import torch_rng
 from kintsugi.core.run import Run
 from kintsugi.generate.cutouts import Cutouts
 from kintsugi.generate.guidance import GuidanceObjective
+from kintsugi.models.frozen import frozen
 from kintsugi.training.describe import describe
 
 # Gradients of probabilities are tiny where the student is sure; torch's 1e-8 would stop Adam just there.
@@ -62,25 +62,6 @@ class Guided:
     def concat(cls, parts: Sequence[Guided]) -> Guided:
         """One after the other."""
         return cls(**{field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)})
-
-
-@contextlib.contextmanager
-def frozen(*things: Any) -> Iterator[None]:
-    """Hold modules in eval mode and without weight gradients; both are put back as they were, layer by layer."""
-    modules = [module for thing in things if isinstance(thing, torch.nn.Module) for module in thing.modules()]
-    weights = [weight for thing in things if isinstance(thing, torch.nn.Module) for weight in thing.parameters()]
-    modes, wanted = [module.training for module in modules], [weight.requires_grad for weight in weights]
-    try:
-        for module in modules:
-            module.training = False
-        for weight in weights:
-            weight.requires_grad_(False)
-        yield
-    finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.training = mode
-        for weight, want in zip(weights, wanted, strict=True):
-            weight.requires_grad_(want)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,8 @@ from kintsugi.core.run import Run
 from kintsugi.data.imageset import ImageSet
 from kintsugi.generate.cutouts import Cutouts
 from kintsugi.generate.guidance import ConfidenceGuidance
-from kintsugi.generate.guided import Guided, frozen, guided_optimise
+from kintsugi.generate.guided import Guided, guided_optimise
+from kintsugi.models.frozen import frozen
 from kintsugi.repair.sampling.mixed_share import MixedShare
 from kintsugi.training.describe import describe
 from kintsugi.training.feed import Feed

@@ -10,7 +10,8 @@ from kintsugi.core.randomness import torch_rng
 from kintsugi.generate.cutouts import Cutouts
 from kintsugi.generate.diffusion.stable_diffusion import StableDiffusion
 from kintsugi.generate.guidance import ConfidenceGuidance
-from kintsugi.generate.guided import frozen, guided_optimise
+from kintsugi.generate.guided import guided_optimise
+from kintsugi.models.frozen import frozen
 
 diffusers = pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")
