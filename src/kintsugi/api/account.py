@@ -58,7 +58,7 @@ def _notes(case: Case, mended: Mended, chosen: Tried) -> tuple[str, ...]:
         ),
         *parts.notes,
         *mended.audit.notes,
-        *getattr(case.model, "notes", ()),
+        *case.notes,
     ]
     if chosen.score is not None and mended.verdict is None:
         notes.append("No repair was better on the selection part, so nothing was compared and the model is as it was.")

@@ -32,7 +32,8 @@ def load(
     generator: Any = None,
     attributes: Sequence[str] = (),
     cluster: str | None = None,
-    classes: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+    classes: Any = None,
     weights: str | Path | None = None,
     held_out: bool | None = None,
     out: str | Path = "kintsugi-out",
@@ -50,7 +51,9 @@ def load(
         generator: a trained image generator (a run folder or ``sd:NAME``), for repairs that make images.
         attributes: columns that split each class into groups.
         cluster: column naming what samples share (patient, source image): splits and intervals respect it.
-        classes: class names, where data or model do not carry them.
+        names: the data's class names in the order of its labels, where it does not carry them.
+        classes: names of the model's outputs in order, or a mapping from the data's classes to the model's, or a file
+            of either; names and WordNet ids are matched without it.
         weights: the model's weights file, where its name alone does not say.
         held_out: whether the model never saw these samples; None when nobody knows.
         out: folder of the runs.
@@ -64,19 +67,19 @@ def load(
     from kintsugi.data.formats import open_data
 
     kept = (*attributes, cluster) if attributes and cluster else attributes  # none named keeps every column
-    opened = data if isinstance(data, ImageSet) else open_data(data, attributes=kept, classes=classes, **columns)
+    opened = data if isinstance(data, ImageSet) else open_data(data, attributes=kept, classes=names, **columns)
     where = pick(device)
 
-    def model_of(spec: Any, file: str | Path | None = None) -> Any:
+    def model_of(spec: Any, own: Any = None, file: str | Path | None = None) -> Any:
         from kintsugi.models.open import open_model
 
         if spec is None:
             return None
-        return open_model(spec, data_classes=opened.classes, classes=classes, weights=file, device=str(where))
+        return open_model(spec, data_classes=opened.classes, classes=own, weights=file, device=str(where))
 
     return Case(
         opened,
-        model_of(model, weights),
+        model_of(model, classes, weights),
         teacher=model_of(teacher),
         generator=generator,
         attributes=attributes,
@@ -98,6 +101,7 @@ class Case:
         generator: an image generator, or None.
         attributes: columns that split each class into groups.
         run: folder of everything the verbs write.
+        notes: what had to be assumed, and what looks wrong; a reader must see them.
     """
 
     def __init__(
@@ -119,6 +123,8 @@ class Case:
         self.data, self.model, self.teacher, self._generator = data, model, teacher, generator
         self.attributes, self.cluster, self.held_out = tuple(attributes), cluster, held_out
         self.run, self.device, self.seed = Run(out), device, seed
+        self.notes: list[str] = [f"{name}: {note}" for name, each in (("model", model), ("teacher", teacher))
+                                 for note in getattr(each, "notes", ())]  # fmt: skip
 
     def __repr__(self) -> str:
         return f"Case({self.data!r}, model={type(self.model).__name__}, out={str(self.run.dir)!r})"
@@ -156,14 +162,17 @@ class Case:
 
     def ask(self, model: Any, data: ImageSet, *, features: bool = False) -> tuple[ImageSet, Outputs]:
         """What a model says of the labelled samples that can be read: those samples, and the outputs in their order."""
-        from kintsugi.models.predict import predict
+        from kintsugi.models.predict import chance_warning, predict
 
         labelled = data.where(data.labels >= 0)
         outputs = predict(model, labelled, device=self.device, features=features, held_out=self.held_out)
-        if len(outputs.id) == len(labelled):
-            return labelled, outputs
-        place = {name: row for row, name in enumerate(labelled.ids)}
-        return labelled.select([place[name] for name in outputs.id]), outputs
+        if len(outputs.id) != len(labelled):
+            place = {name: row for row, name in enumerate(labelled.ids)}
+            labelled = labelled.select([place[name] for name in outputs.id])
+        warning = chance_warning(outputs, labelled.labels, data.classes) if model is self.model else None
+        if warning is not None and warning not in self.notes:
+            self.notes.append(warning)
+        return labelled, outputs
 
     def audit(self, **options: Any) -> Audit:
         """What is wrong with the data: broken files, duplicates, label errors, groups that miss or differ."""

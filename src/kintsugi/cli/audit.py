@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from kintsugi.cli.common import answer, case_of, data_options, model_options, progress, run_options
+from kintsugi.cli.common import answer, case_of, data_options, model_options, noted, progress, run_options
 
 EXAMPLES = """examples:
   kintsugi audit photos/
@@ -39,5 +39,6 @@ def run(args: argparse.Namespace) -> int:
         lines += [f"  {row.score:.3f}  {', '.join(row.ids)}: {row.why}" for row in each.flagged[:5]]
         lines += [f"  note: {note}" for note in each.summary.notes]
     lines += [*(f"\nnote: {note}" for note in result.notes), f"\nall findings: {case.run.path('findings.parquet')}"]
+    lines += noted(case)
     answer(args, result, lines)
     return int(args.check and bool(result.flagged))

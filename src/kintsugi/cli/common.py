@@ -30,7 +30,9 @@ def data_options(parser: argparse.ArgumentParser) -> None:
         "--attribute", action="append", default=[], help="column that splits classes into groups; may repeat"
     )
     group.add_argument("--cluster", help="column with what samples share: patient, source image, burst")
-    group.add_argument("--classes", type=_names, help="class names in the order of the labels, comma-separated")
+    group.add_argument(
+        "--names", type=_names, help="the data's class names in the order of its labels, comma-separated"
+    )
 
 
 def model_options(parser: argparse.ArgumentParser, *, model: bool = True) -> None:
@@ -41,6 +43,9 @@ def model_options(parser: argparse.ArgumentParser, *, model: bool = True) -> Non
             "--model", help="timm:NAME, torchvision:NAME, hf:NAME, open_clip:NAME, FILE.onnx, predictions, run"
         )
     group.add_argument("--weights", help="weights file (safetensors, or read with weights_only)")
+    group.add_argument(
+        "--classes", help="names of the model's outputs in order, comma-separated, or a file of a mapping"
+    )
     group.add_argument("--teacher", help="robust model to learn from, named in the same ways")
     group.add_argument("--generator", help="image generator: a run folder or sd:NAME")
     group.add_argument(
@@ -85,7 +90,8 @@ def case_of(args: argparse.Namespace, data: str, model: str | None = None) -> Ca
         generator=args.generator,
         attributes=args.attribute,
         cluster=args.cluster,
-        classes=args.classes,
+        names=args.names,
+        classes=classes_of(args),
         weights=args.weights,
         held_out={"yes": True, "no": False, "auto": None}[args.held_out],
         out=args.out,
@@ -95,9 +101,20 @@ def case_of(args: argparse.Namespace, data: str, model: str | None = None) -> Ca
     )
 
 
+def classes_of(args: argparse.Namespace) -> Any:
+    """The model's classes: a list, or the path of a file."""
+    text = args.classes
+    return _names(text) if text and "," in text else text
+
+
 def progress(args: argparse.Namespace) -> AbstractContextManager[None]:
     """Bars on the error stream, unless asked to be quiet."""
     return shown(not getattr(args, "quiet", False))
+
+
+def noted(case: Case) -> list[str]:
+    """What a reader must see of how data and models were opened."""
+    return [f"note: {note}" for note in case.notes]
 
 
 def answer(args: argparse.Namespace, result: Any, lines: list[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from kintsugi.cli.common import answer, case_of, data_options, model_options, progress, run_options
+from kintsugi.cli.common import answer, case_of, classes_of, data_options, model_options, noted, progress, run_options
 
 EXAMPLES = """examples:
   kintsugi compare before.csv after.csv photos/ --attribute place
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     with progress(args):
         case = case_of(args, args.data, None)
         sides = [
-            open_model(side, data_classes=case.data.classes, classes=args.classes, device=case.device)
+            open_model(side, data_classes=case.data.classes, classes=classes_of(args), device=case.device)
             for side in (args.before, args.after)
         ]
         verdict = case.compare(*sides, data=case.data if args.all else None, tolerance=args.tolerance)
@@ -43,5 +43,6 @@ def run(args: argparse.Namespace) -> int:
         + ("" if e.p_value is None else f"  p {e.p_value:.2g}")
         for e in verdict.groups
     ]
+    lines += noted(case)
     answer(args, verdict, lines)
     return int(args.check and verdict.word != "better")

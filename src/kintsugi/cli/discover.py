@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from kintsugi.cli.common import answer, case_of, data_options, model_options, progress, run_options
+from kintsugi.cli.common import answer, case_of, data_options, model_options, noted, progress, run_options
 
 EXAMPLES = """examples:
   kintsugi discover timm:resnet18 photos/ --weights mine.safetensors
@@ -31,5 +31,6 @@ def run(args: argparse.Namespace) -> int:
     lines = [f"{len(result.groups)} groups inferred on {len(result.ids)} samples, without any attribute"]
     lines += [("  ! " if row.flagged else "    ") + row.why for row in result.findings]
     lines += [f"agreement with {name} (adjusted Rand): {value:.2f}" for name, value in result.agreement.items()]
+    lines += noted(case)
     answer(args, result, lines)
     return 0

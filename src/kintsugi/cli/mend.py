@@ -9,6 +9,7 @@ from kintsugi.cli.common import (
     case_of,
     data_options,
     model_options,
+    noted,
     progress,
     run_options,
     training_of,
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         done = case.mend(
             how=training_of(args), start=args.start, budget=args.budget, rungs=args.rung, tolerance=args.tolerance
         )
-    answer(args, done, summary(done))
+    answer(args, done, [*noted(case), *summary(done)])
     return 0
 
 

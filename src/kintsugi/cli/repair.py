@@ -9,6 +9,7 @@ from kintsugi.cli.common import (
     case_of,
     data_options,
     model_options,
+    noted,
     progress,
     run_options,
     training_of,
@@ -60,5 +61,6 @@ def run(args: argparse.Namespace) -> int:
             done = case.repair(args.method, how=training_of(args), start=args.start, **words)
             verdict = case.compare(case.model, done.model)
     lines = [str(verdict), f"rule: {verdict.rule}", f"weights: {done.run.path('weights.safetensors')}"]
+    lines += noted(case)
     answer(args, {**done.as_dict(), "verdict": verdict.as_dict()}, lines)
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from kintsugi.cli.common import answer, case_of, data_options, model_options, progress, run_options
+from kintsugi.cli.common import answer, case_of, data_options, model_options, noted, progress, run_options
 
 EXAMPLES = """examples:
   kintsugi stress timm:resnet18 photos/
@@ -33,5 +33,6 @@ def run(args: argparse.Namespace) -> int:
     for row in result.rows:
         name = row.name if row.kind in ("clean", "bias") else f"{row.name} {row.level:.3g}"
         lines.append(f"{name:32}{row.average:9.1%}{row.worst:13.1%}  {row.worst_group}")
+    lines += noted(case)
     answer(args, result, lines)
     return 0
