@@ -14,7 +14,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 demo: $(READY)  ## the main job on the embedded data; ends with the report's path
-	$(BIN)/kintsugi demo --out $(OUT)
+	$(BIN)/kintsugi demo --out $(OUT) --check
 
 test: $(READY) lint types  ## everything but the marks slow, browser, gpu and data where they cannot run
 	$(BIN)/python -m pytest -n 2 -m "not slow"
