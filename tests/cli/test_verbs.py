@@ -72,6 +72,10 @@ def test_a_dry_run_writes_nothing(photos, weights, tmp_path, capsys):
     common = [photos, "--weights", weights, "--out", tmp_path / "none", "--quiet", "--dry-run"]
     assert ask(capsys, "repair", "small:cnn", *common, "--with", "erm")["method"] == "erm"
     assert "clean" in ask(capsys, "mend", *common, "--model", "small:cnn")["rungs"]
+    assert ask(capsys, "audit", *common, "--model", "small:cnn")["images"] == 80
+    assert ask(capsys, "stress", "small:cnn", *common)["images"] == 16
+    assert ask(capsys, "discover", "small:cnn", *common)["method"] == "george"
+    assert len(ask(capsys, "prove", "config", "--out", tmp_path / "none", "--dry-run")["units"]) == 6
     assert not (tmp_path / "none").exists()
 
 

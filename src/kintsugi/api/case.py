@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kintsugi.api.parts import Parts, divide
 from kintsugi.core.devices import pick
-from kintsugi.core.errors import BadArgument
+from kintsugi.core.errors import BadArgument, BadData
 from kintsugi.core.run import Run
 from kintsugi.data.groups import Groups
 from kintsugi.data.imageset import ImageSet
@@ -144,8 +144,18 @@ class Case:
         return open_generator(self._generator, classes=self.data.classes, device=self.device)
 
     def groups(self, data: ImageSet) -> Groups:
-        """Class by attributes where attributes are known, else the classes."""
-        return data.groups("label", *self.attributes)
+        """Class by attributes where attributes are known, else the classes.
+
+        Raises:
+            BadData: no sample has a label and a value of every attribute.
+        """
+        groups = data.groups("label", *self.attributes)
+        if not len(groups):
+            raise BadData(
+                f"None of the {len(data)} samples has a label and {', '.join(self.attributes)}.",
+                "Name other attributes.",
+            )
+        return groups
 
     def need_model(self, *, trainable: bool = False) -> Any:
         """The model, or a clear answer that there is none (or that it cannot be trained)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from kintsugi.cli.common import answer, case_of, data_options, model_options, noted, progress, run_options
+from kintsugi.cli.common import answer, case_of, data_options, model_options, noted, planned, progress, run_options
 
 EXAMPLES = """examples:
   kintsugi audit photos/
@@ -25,11 +25,16 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Audit and list what was found."""
+    from kintsugi.api.audit import CHECKS
+
     with progress(args):
         case = case_of(args, args.data)
+        if args.dry_run:
+            return planned(args, {"images": len(case.data), "checks": list(CHECKS), "encoder": args.encoder or "auto"})
         with case.run.locked():
             result = case.audit(encoder=args.encoder)
-    lines = [f"{len(case.data)} images, {len(case.data.classes)} classes, {len(case.data.problems)} left out"]
+    left_out = sum(not problem.kept for problem in case.data.problems)
+    lines = [f"{len(case.data)} images, {len(case.data.classes)} classes, {left_out} left out"]
     for each in result.findings:
         count = each.summary.count
         estimate = "" if count is None else f", about {count:.0f} in all"

@@ -59,6 +59,7 @@ def run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="kintsugi-out", help="folder for the results (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="every random stream is derived from it (default 0)")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done and write nothing")
 
 
 def training_options(parser: argparse.ArgumentParser) -> None:
@@ -110,6 +111,18 @@ def classes_of(args: argparse.Namespace) -> Any:
 def progress(args: argparse.Namespace) -> AbstractContextManager[None]:
     """Bars on the error stream, unless asked to be quiet."""
     return shown(not getattr(args, "quiet", False))
+
+
+def planned(args: argparse.Namespace, plan: dict[str, Any]) -> int:
+    """Answer a dry run."""
+    answer(args, {**plan, "out": args.out}, [f"{name}: {value}" for name, value in {**plan, "out": args.out}.items()])
+    return 0
+
+
+def sizes(case: Case) -> dict[str, int]:
+    """Samples of each part."""
+    parts = case.parts
+    return {"train": len(parts.train), "select": len(parts.select), "holdout": len(parts.holdout)}
 
 
 def noted(case: Case) -> list[str]:

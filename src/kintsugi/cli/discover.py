@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-from kintsugi.cli.common import answer, case_of, data_options, model_options, noted, progress, run_options
+from kintsugi.cli.common import (
+    answer,
+    case_of,
+    data_options,
+    model_options,
+    noted,
+    planned,
+    progress,
+    run_options,
+    sizes,
+)
 
 EXAMPLES = """examples:
   kintsugi discover timm:resnet18 photos/ --weights mine.safetensors
@@ -26,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
     """Discover and list the groups that fare worse than their class."""
     with progress(args):
         case = case_of(args, args.data, args.model)
+        if args.dry_run:
+            return planned(args, {"method": args.method or "all", "images": sizes(case)["select"]})
         with case.run.locked():
             result = case.discover(method=args.method)
     lines = [f"{len(result.groups)} groups inferred on {len(result.ids)} samples, without any attribute"]

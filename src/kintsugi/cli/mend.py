@@ -10,8 +10,10 @@ from kintsugi.cli.common import (
     data_options,
     model_options,
     noted,
+    planned,
     progress,
     run_options,
+    sizes,
     training_of,
     training_options,
 )
@@ -29,7 +31,6 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", type=float, metavar="SECONDS", help="time for all repairs together")
     parser.add_argument("--rung", action="append", help="try only this repair; may repeat")
     parser.add_argument("--tolerance", type=float, default=0.05, help="how far the average may fall, in shares")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be tried and write nothing")
     data_options(parser)
     model_options(parser)
     run_options(parser)
@@ -72,12 +73,8 @@ def _plan(args: argparse.Namespace, case: object) -> int:
     from kintsugi.api.rungs import ladder
 
     assert isinstance(case, Case)
-    parts = case.parts
-    sizes = {"train": len(parts.train), "select": len(parts.select), "holdout": len(parts.holdout)}
-    steps = {
-        rung.name: rung.obstacle or "would be tried" for rung in ladder(case, Audit(()), parts.train, chosen=args.rung)
-    }
-    steps["clean"] = "would be tried if the audit flags anything"
-    plan = {"parts": sizes, "rungs": steps, "out": args.out, "notes": list(parts.notes)}
-    answer(args, plan, [f"{name}: {value}" for name, value in plan.items()])
-    return 0
+    rungs = ladder(case, Audit(()), case.parts.train, chosen=args.rung)
+    steps = {rung.name: rung.obstacle or "would be tried" for rung in rungs}
+    if "clean" in steps:
+        steps["clean"] = "would be tried if the audit flags anything"
+    return planned(args, {"parts": sizes(case), "rungs": steps, "notes": list(case.parts.notes)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 
-from kintsugi.cli.common import answer, progress, run_options
+from kintsugi.cli.common import answer, planned, progress, run_options
 from kintsugi.core.run import Run
 
 EXAMPLES = """examples:
@@ -30,7 +30,9 @@ def run(args: argparse.Namespace) -> int:
     from kintsugi.prove.runner import prove, trial_of
 
     trial = trial_of(args.name, args.setting)
-    folder = args.out if args.out != "kintsugi-out" else f"proofs/{trial.name}"
+    args.out = folder = args.out if args.out != "kintsugi-out" else f"proofs/{trial.name}"
+    if args.dry_run:
+        return planned(args, {"trial": trial.title, "units": list(trial.units(args.seeds)), **trial.facts()})
     with progress(args):
         command = "kintsugi " + " ".join(map(shlex.quote, args.argv))
         evidence = prove(trial, Run(folder), seeds=args.seeds, workers=args.workers, command=command)

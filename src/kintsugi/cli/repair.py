@@ -30,7 +30,6 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a model with weights")
     parser.add_argument("data", help="folder, table, shards, hf:NAME")
     parser.add_argument("--with", dest="method", required=True, help="objective, sampler, augment, posthoc or recipe")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done and write nothing")
     data_options(parser)
     model_options(parser, model=False)
     run_options(parser)
@@ -45,18 +44,9 @@ def run(args: argparse.Namespace) -> int:
     with progress(args):
         case = case_of(args, args.data, args.model)
         words = from_words(args.rest)
-        parts = case.parts
         if args.dry_run:
-            sizes = {"train": len(parts.train), "select": len(parts.select), "holdout": len(parts.holdout)}
-            plan = {
-                "method": args.method,
-                "options": words,
-                "out": args.out,
-                "parts": sizes,
-                "notes": list(parts.notes),
-            }
-            answer(args, plan, [f"{name}: {value}" for name, value in plan.items()])
-            return 0
+            plan = {"method": find(args.method, KINDS).card.name, "options": words, "parts": sizes(case)}
+            return planned(args, {**plan, "notes": list(case.parts.notes)})
         with case.run.locked():
             done = case.repair(args.method, how=training_of(args), start=args.start, **words)
             verdict = case.compare(case.model, done.model)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-from kintsugi.cli.common import answer, case_of, data_options, model_options, noted, progress, run_options
+from kintsugi.cli.common import (
+    answer,
+    case_of,
+    data_options,
+    model_options,
+    noted,
+    planned,
+    progress,
+    run_options,
+    sizes,
+)
 
 EXAMPLES = """examples:
   kintsugi stress timm:resnet18 photos/
@@ -27,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
     """Stress and print the table."""
     with progress(args):
         case = case_of(args, args.data, args.model)
+        if args.dry_run:
+            return planned(args, {"method": args.method or "all", "images": sizes(case)["select"]})
         with case.run.locked():
             result = case.stress(methods=args.method, sample=args.sample)
     lines = [f"{'change':32}{'average':>9}{'worst group':>13}"]
