@@ -10,8 +10,10 @@ from kintsugi.cli.common import (
     data_options,
     model_options,
     noted,
+    planned,
     progress,
     run_options,
+    sizes,
     training_of,
     training_options,
 )
@@ -40,6 +42,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Repair, then compare on the hold-out part."""
     from kintsugi.api.configure import from_words
+    from kintsugi.api.repair import KINDS
+    from kintsugi.core.registry import find
 
     with progress(args):
         case = case_of(args, args.data, args.model)
