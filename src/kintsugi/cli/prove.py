@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
             row = entry["row"]
             lines.append(f"\n{row}")
         spread = f"{entry['mean']:.3f} ± {entry['sd']:.3f}  ({entry['min']:.3f} to {entry['max']:.3f})"
-        lines.append(f"  {entry['arm']:26}{entry['metric']:18}{spread}  {entry['seeds']} seeds")
+        lines.append(f"  {entry['arm']:36}{entry['metric']:18}{spread}  {entry['seeds']} seeds")
     lines.append("")
     for outcome in evidence.outcomes:
         claim = outcome.claim
