@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from kintsugi.data.compose.coloured_fashion import ColouredFashion
@@ -91,4 +92,4 @@ class Fashion(_Composed):
         return made
 
 
-WORLDS = {"digits": Digits, "fashion": Fashion}
+WORLDS: dict[str, Callable[[], World]] = {"digits": Digits, "fashion": Fashion}
