@@ -17,7 +17,7 @@ demo: $(READY)  ## the main job on the embedded data; ends with the report's pat
 	$(BIN)/kintsugi demo --out $(OUT) --check
 
 test: $(READY) lint types  ## everything but the marks slow, browser, gpu and data where they cannot run
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"  # a thread a worker: more only wait for each other
 
 lint: $(READY)
 	$(BIN)/ruff check .
