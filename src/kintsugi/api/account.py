@@ -56,6 +56,7 @@ def _notes(case: Case, mended: Mended, chosen: Tried) -> tuple[str, ...]:
             f"Groups are {groups}. The worst group's accuracy on the selection part chose the repair; the hold-out "
             "part was opened once, for the chosen one."
         ),
+        "The training part alone was audited, so that no correction rests on a label it is judged on.",
         *parts.notes,
         *mended.audit.notes,
         *case.notes,

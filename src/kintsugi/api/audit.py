@@ -65,7 +65,9 @@ class Audit:
         }
 
 
-def audit(case: Case, *, checks: Sequence[str] = CHECKS, encoder: Any = None, save: bool = True) -> Audit:
+def audit(
+    case: Case, *, data: ImageSet | None = None, checks: Sequence[str] = CHECKS, encoder: Any = None, save: bool = True
+) -> Audit:
     """Run the checks.
 
     Label checks need outputs of a model that has not seen the samples. A predictions file said to be held out is
@@ -73,6 +75,7 @@ def audit(case: Case, *, checks: Sequence[str] = CHECKS, encoder: Any = None, sa
 
     Args:
         case: data and model.
+        data: what to audit; None for all of the case's data. Repairs audit the training part alone.
         checks: names of auditors.
         encoder: whose features serve cross-validation; None takes the teacher's (it is the more robust, and did not
             learn from these labels), else the model's, else pixels.
@@ -88,12 +91,13 @@ def audit(case: Case, *, checks: Sequence[str] = CHECKS, encoder: Any = None, sa
     elif encoder is None:
         known = next((each for each in (case.teacher, case.model) if hasattr(each, "features")), None)
         encoder = PixelEncoder() if known is None else ModelEncoder(known)
-    data, notes = case.data, []
+    whole = case.data if data is None else data
+    data, notes = whole, []
     outputs: Outputs | None = None
     found = []
     for name in track(checks, "audit"):
         if name == "broken_files":  # the one check that wants the images nobody can read
-            found.append(_auditor(name)(case.data, None, numpy_rng(case.seed, "audit", name)))
+            found.append(_auditor(name)(whole, None, numpy_rng(case.seed, "audit", name)))
             continue
         if outputs is None:
             features = embed(encoder, data, cache=case.run.path("cache"), device=case.device)

@@ -107,7 +107,9 @@ def mend(
     with case.run.locked():
         asked = {"start": start, "how": asdict(how) if how else None, "rungs": list(rungs or [])}
         case.run.start(case.config("mend", **asked, model=model.describe()))
-        audit, stressed, found = case.audit(), case.stress(), case.discover()
+        # Corrections must not depend on labels they are judged on: the other two parts are not audited here.
+        audit = case.audit(data=case.parts.train)
+        stressed, found = case.stress(), case.discover()
         before = _score(case, model)
         tried, models = [Tried("as it is", 0.0, before, note="the model that came in")], {"as it is": model}
         spent, train = 0.0, case.parts.train
