@@ -53,7 +53,6 @@ CARD = Card(
     card=1,
     needs=("teacher", "generator"),
     uses=("pixel_diffusion", "stable_diffusion", "soft_targets", "mixed_share"),
-    status="proven",
 )
 
 SOURCES = ("sample", "invert")
