@@ -21,7 +21,7 @@ from kintsugi.core.run import Run
 from kintsugi.generate.diffusion.pixel_diffusion import PixelDiffusion
 from kintsugi.models.open import open_model
 from kintsugi.prove.trials.config import ConfigTrial
-from kintsugi.prove.worlds import Digits
+from kintsugi.prove.worlds import digits
 from kintsugi.training.fit import fit
 from kintsugi.training.objective.erm import ERM
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("src/kintsugi/api/weights"))
     out = parser.parse_args().out
     torch.set_num_threads(1)
-    world = Digits()
+    world = digits(deal=0)
     settings = ConfigTrial(world).settings
     with shown():
         teacher = open_model("small:cnn", data_classes=world.classes, seed=SEED, width=settings.teacher_width)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from kintsugi.core.errors import one_of, require
 from kintsugi.core.randomness import numpy_rng
+from kintsugi.data.compose.paired import PARTS, Paired
 from kintsugi.data.imageset import ImageSet
 
 if TYPE_CHECKING:
@@ -22,11 +23,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-PARTS = ("pool", "valid", "test")
 PHOTOS = ("temple", "flower")  # scikit-learn's china.jpg and flower.jpg
 
 
-class DigitsOnPhotos:
+class DigitsOnPhotos(Paired):
     """Renders sets of images from digits and photographs.
 
     Args:
@@ -34,6 +34,7 @@ class DigitsOnPhotos:
         classes: the digits merged into each class.
         valid: distinct digits a class kept for validation.
         test: distinct digits a class kept for the test.
+        deal: which dealing of the digits into parts; another number deals them anew.
         scale: factor by which the photographs are reduced before cropping.
         dim: brightness factor of the background, so that white ink stays readable.
         glyph: smallest and largest side of a digit in pixels.
@@ -47,6 +48,7 @@ class DigitsOnPhotos:
         *,
         valid: int = 24,
         test: int = 100,
+        deal: int = 0,
         scale: float = 1.0,
         dim: float = 0.6,
         glyph: tuple[int, int] = (12, 13),
@@ -56,17 +58,17 @@ class DigitsOnPhotos:
         require(len(set(classes[0]) & set(classes[1])) == 0, "classes", classes, "two disjoint sets of digits")
         self.size, self.dim, self.glyph, self.ink = size, dim, glyph, ink
         self.classes = tuple(" or ".join(map(str, members)) for members in classes)
-        self._digits = [_deal(members, valid, test) for members in classes]
+        self._digits = [_deal(members, valid, test, deal) for members in classes]
         self._tiles = [_tiles(photo, scale) for photo in PHOTOS]
 
     def make(
-        self, label: Sequence[int], background: Sequence[int], part: str, seed: int, *, in_order: bool = False
+        self, label: Sequence[int], shortcut: Sequence[int], part: str, seed: int, *, in_order: bool = False
     ) -> ImageSet:
         """One image for each pair of label and background.
 
         Args:
             label: class (0 or 1) of each image.
-            background: photograph (0 or 1) of each image.
+            shortcut: photograph (0 or 1) behind each.
             part: whose digits and tiles to use: ``pool``, ``valid`` or ``test``.
             seed: for digit, tile, place, size and ink.
             in_order: walk through the part's digits in order, each once, instead of drawing them.
@@ -78,7 +80,7 @@ class DigitsOnPhotos:
         one_of("part", part, PARTS)
         rng = numpy_rng(seed, "digits-on-photos", part)
         images, sources, used = [], [], [0, 0]
-        for k, place in zip(label, background, strict=True):
+        for k, place in zip(label, shortcut, strict=True):
             numbers, glyphs = self._digits[k][part]
             pick = used[k] % len(numbers) if in_order else int(rng.integers(len(numbers)))
             used[k] += 1
@@ -89,34 +91,13 @@ class DigitsOnPhotos:
             np.asarray(label),
             self.classes,
             id=[f"{part}-{seed}-{number:05d}" for number in range(len(images))],
-            background=[PHOTOS[place] for place in background],
+            background=[PHOTOS[place] for place in shortcut],
             digit=sources,
         )
 
-    def mixed(self, n: int, minority: float, part: str, seed: int) -> ImageSet:
-        """``n`` images, classes balanced; a share ``minority`` has the other class's background (an exact count)."""
-        require(0.0 <= minority <= 1.0, "minority", minority, "a share from 0 to 1")
-        label = np.arange(n) % 2
-        flip = np.arange(n) < round(n * minority)
-        order = numpy_rng(seed, "order").permutation(n)
-        return self.make(label[order].tolist(), (label ^ flip)[order].tolist(), part, seed)
-
-    def every_group(self, part: str, seed: int, *, times: int = 1) -> ImageSet:
-        """Every distinct digit of a part on each background: what accuracy by group is measured on.
-
-        Args:
-            part: ``pool``, ``valid`` or ``test``.
-            seed: for the renderings.
-            times: renderings of each digit on each background.
-        """
-        require(times >= 1, "times", times, "1 or more")
-        made: tuple[list[int], list[int]] = ([], [])
-        for k in (0, 1):
-            for place in (0, 1):
-                count = len(self._digits[k][part][0]) * times
-                made[0].extend([k] * count)
-                made[1].extend([place] * count)
-        return self.make(*made, part, seed, in_order=True)
+    def distinct(self, k: int, part: str) -> int:
+        """Handwritten digits of class ``k`` in a part."""
+        return len(self._digits[k][part][0])
 
     def _render(
         self, glyph: NDArray[np.float32], tiles: list[NDArray[np.uint8]], rng: np.random.Generator
@@ -141,9 +122,11 @@ def _raw_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return (raw.images / 16.0).astype(np.float32), raw.target.astype(np.int64)
 
 
-def _deal(members: tuple[int, ...], valid: int, test: int) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]]:
+def _deal(
+    members: tuple[int, ...], valid: int, test: int, deal: int
+) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]]:
     images, target = _raw_digits()
-    numbers = numpy_rng(0, "deal", *members).permutation(np.flatnonzero(np.isin(target, members)))
+    numbers = numpy_rng(deal, "deal", *members).permutation(np.flatnonzero(np.isin(target, members)))
     require(
         valid + test < len(numbers), "test", test, f"with valid={valid} fewer than the class's {len(numbers)} digits"
     )

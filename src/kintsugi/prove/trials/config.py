@@ -3,35 +3,34 @@
 For each training of teacher and generator (a unit) several students are trained, each in every arm with the same
 data, first weights and number of images; in every arm with added images half of each batch is added images, labelled
 by the teacher. The generator's training images hold the missing groups at 5% and at 1%; the teacher learned from a pool
-in which every group is as large. Neither saw a test image or a group label. ``--setting validation`` repeats the trial
-on the validation part.
+in which every group is as large. Neither saw a test image or a group label.
 
-Where the settings come from: data, nets, training lengths and guidance were found in trials on validation digits of
-*another* deal of the same 357 handwritten digits, some of which are test digits here; the step sizes were then checked
-on this deal's validation part. The students' length matters to the margin: in those trials 250 steps instead of 120
-made every plain arm stronger (5%, one seed: student only 0.83, unguided 0.69, ConfiG 0.95), the ceiling stayed.
+Where the settings come from: nets, numbers of images and the student's 120 steps are those of the first trial, on
+another deal of the same digits. How to guide was chosen anew for every world, on its validation part with other seeds,
+by ``benchmarks/config_tuning.py``: once for ConfiG, and these settings serve every objective; once more for guidance by
+the student alone, which then gets an arm of its own, for it is the strongest of the plain arms.
+
+How long students train matters to the margin: the rows of 250 steps retrain every arm twice as long on the same
+images. They are shown and decide nothing.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
+from kintsugi.core.devices import pick
 from kintsugi.core.errors import one_of
-from kintsugi.core.randomness import derive, numpy_rng, torch_rng
+from kintsugi.core.randomness import derive, torch_rng
 from kintsugi.core.run import Run
 from kintsugi.data.imageset import ImageSet
-from kintsugi.generate.cutouts import Cutouts
 from kintsugi.generate.diffusion.pixel_diffusion import PixelDiffusion
-from kintsugi.generate.guidance import ConfidenceGuidance
-from kintsugi.generate.guided import guided_optimise
 from kintsugi.models.base import TorchModel
 from kintsugi.models.open import open_model
-from kintsugi.models.predict import as_images, predict
+from kintsugi.models.predict import predict
+from kintsugi.prove.additions import BEST_OF_N, Additions, Guiding
 from kintsugi.prove.trial import Cell, Claim
 from kintsugi.repair.augment.cutmix import CutMix
 from kintsugi.repair.sampling.mixed_share import MixedShare
@@ -43,9 +42,10 @@ from kintsugi.training.settings import Training
 if TYPE_CHECKING:
     from kintsugi.prove.worlds import World
 
-ROWS = {"5% pool": 0.05, "1% pool": 0.01}
-PLAIN = ("nothing", "CutMix", "unguided", "reconstruction", "teacher only", "student only", "pool, teacher-labelled")
-BEST_OF_N = ("best of N each", "best of N pooled")
+SHARES = {"5% pool": 0.05, "1% pool": 0.01}
+OWN = "student only, own settings"
+PLAIN = ("nothing", "CutMix", "unguided", "reconstruction", "pool, teacher-labelled", "teacher only", "student only")
+CEILING = "real images of the missing groups"
 METRIC = "worst group"
 TRAINING = Training(lr=3e-3, weight_decay=1e-3, device="cpu")
 
@@ -54,9 +54,10 @@ TRAINING = Training(lr=3e-3, weight_decay=1e-3, device="cpu")
 class Settings:
     """Everything that was chosen; see the module for where.
 
-    Guidance has the same step sizes for every objective. Of 0.03, 0.1 and 0.2 for the conditioning (1% row, one
-    training, two students on the validation part) none stood out for ConfiG (0.82 to 0.93) or the teacher alone; the
-    student alone had 0.39 and 0.49 with the first, 0.24 and 0.61 with the second, 0.05 with the third (one student).
+    Attributes:
+        lengths: training steps of students; the first decides, and is that of the student that guides.
+        guiding: of every objective.
+        own: of guidance by the student alone, in an arm of its own.
     """
 
     pool: int = 4000
@@ -65,21 +66,40 @@ class Settings:
     teacher_width: int = 24
     student_width: int = 8
     teacher: Training = field(default_factory=lambda: replace(TRAINING, steps=400, warmup=40))
-    student: Training = field(default_factory=lambda: replace(TRAINING, steps=120, warmup=24))
+    student: Training = TRAINING
+    lengths: tuple[int, ...] = (120, 250)
     generator_steps: int = 1200
-    guidance_steps: int = 8
-    lr_latent: float = 0.1
-    lr_condition: float = 0.03
     form: str = "product"
+    guiding: Guiding = field(default_factory=Guiding)
+    own: Guiding = field(default_factory=lambda: Guiding(20, 0.01, 0.03))
+
+    def on(self, device: str) -> Settings:
+        """The same on another device."""
+        return replace(self, teacher=replace(self.teacher, device=device), student=replace(self.student, device=device))
 
 
-def claims() -> tuple[Claim, ...]:
+SETTINGS = {
+    "digits": Settings(guiding=Guiding(4, 0.1, 0.1)),
+    "fashion": Settings(guiding=Guiding(8, 0.01, 0.1)),
+    "photos": Settings(guiding=Guiding(20, 0.003, 0.3), own=Guiding(8, 0.01, 0.1)),
+}
+
+
+def row_of(share: str, steps: int) -> str:
+    """Name of a row: how rare the missing groups are in the pool, and how long students train."""
+    return f"{share}, {steps} steps"
+
+
+def claims(lengths: tuple[int, ...]) -> tuple[Claim, ...]:
     """At least 15 points above the best plain baseline in both rows, and above best of N in the 1% row."""
     made = []
-    for row in ROWS:
-        made.append(Claim(row, METRIC, "ConfiG", PLAIN, 0.15))
-        made.append(Claim(row, METRIC, "ConfiG", BEST_OF_N, 0.15, shown_only=row != "1% pool"))
-        made.append(Claim(row, METRIC, "real images of the missing groups", ("ConfiG",), shown_only=True))
+    for steps in lengths:
+        for share in SHARES:
+            row, later = row_of(share, steps), steps != lengths[0]
+            made.append(Claim(row, METRIC, "ConfiG", PLAIN, 0.15, shown_only=later))
+            made.append(Claim(row, METRIC, "ConfiG", (OWN,), 0.15, shown_only=later))
+            made.append(Claim(row, METRIC, "ConfiG", BEST_OF_N, 0.15, shown_only=later or share != "1% pool"))
+            made.append(Claim(row, METRIC, CEILING, ("ConfiG",), shown_only=True))
     return tuple(made)
 
 
@@ -89,60 +109,74 @@ class ConfigTrial:
     Args:
         world: images with a shortcut whose place is known.
         part: whose images students are measured on.
-        settings: see :class:`Settings`.
+        settings: see :class:`Settings`; None takes those chosen for the world.
         trainings: trainings of teacher and generator, each row its own.
+        each: students of a training, unless the caller says how many there are in all.
+        device: where everything is trained and made.
     """
 
-    def __init__(self, world: World, part: str = "test", settings: Settings | None = None, trainings: int = 3) -> None:
+    def __init__(
+        self, world: World, part: str = "test", settings: Settings | None = None, *, trainings: int = 3, each: int = 4,
+        device: str = "cpu", name: str = "",
+    ) -> None:  # fmt: skip
         one_of("part", part, ("valid", "test"))
-        self.world, self.part, self.settings, self.trainings = world, part, settings or Settings(), trainings
-        self.name = "config" if world.name == "digits" else f"config-{world.name}"
+        self.world, self.part, self.trainings, self.device = world, part, trainings, device
+        self.settings = (settings or SETTINGS[world.name]).on(device)
+        self.name = name or ("config" if world.name == "digits" else f"config-{world.name}")
         self.title = f"ConfiG against its baselines: {world.title}, {part} part"
-        self.claims = claims()
-        self._each = 4
+        self.claims = claims(self.settings.lengths)
+        self._each = each
 
     def units(self, seeds: int | None) -> list[str]:
-        """A row and a training each; ``seeds`` students in all a row, shared out over the trainings."""
-        self._each = 4 if seeds is None else -(-seeds // self.trainings)
-        return [f"{share:.0%}-{number}".replace("%", "") for number in range(self.trainings) for share in ROWS.values()]
+        """A share and a training each; ``seeds`` students in all a row, shared out over the trainings."""
+        if seeds is not None:
+            self._each = -(-seeds // self.trainings)
+        return [
+            f"{share:.0%}-{number}".replace("%", "") for number in range(self.trainings) for share in SHARES.values()
+        ]
 
     def facts(self) -> dict[str, Any]:
         """Data and settings."""
         shown = {name: str(value) for name, value in vars(self.settings).items()}
         rows = {
-            row: f"{round(share * self.settings.pool)} of {self.settings.pool} images" for row, share in ROWS.items()
+            row: f"{round(share * self.settings.pool)} of {self.settings.pool} images" for row, share in SHARES.items()
         }
         return {"data": self.world.title, "part": self.part, "missing groups in the generator's images": rows,
-                "students of a training": self._each, "settings": shown}  # fmt: skip
+                "students of a training": self._each, "device": self.device, "settings": shown}  # fmt: skip
 
     def run(self, unit: str, run: Run) -> list[Cell]:
         """Train teacher and generator, then every arm for every student."""
-        share, _, number = unit.partition("-")
-        row, seed = next(name for name, s in ROWS.items() if f"{s:.0%}" == f"{share}%"), int(number)
-        teacher = self._teacher(seed, run)
-        pool = self.world.pool(self.settings.pool, ROWS[row], derive(seed, "pool") % 2**31)
-        generator = self._generator(pool, seed, run)
+        percent, _, number = unit.partition("-")
+        share = next(name for name, s in SHARES.items() if f"{s:.0%}" == f"{percent}%")
+        seed = derive(int(number), self.part)  # what was tuned on one part's seeds is tested on others
+        teacher = self.teacher(seed, run)
+        pool = self.world.pool(self.settings.pool, SHARES[share], derive(seed, "pool") % 2**31)
+        generator = self.generator(pool, seed, run)
         cells = []
-        for student in range(seed * self._each, (seed + 1) * self._each):
-            arms = _Arms(self, teacher, generator, pool, student)
-            cells += [Cell(row, f"training {seed}", student, arm, scores) for arm, scores in arms.all().items()]
+        for student in range(int(number) * self._each, (int(number) + 1) * self._each):
+            arms = Arms(self, teacher, generator, pool, derive(student, self.part, "student"))
+            for steps, arm, scores in arms.all():
+                cells.append(Cell(row_of(share, steps), f"training {number}", student, arm, scores))
             run.log(student=student, **arms.facts)
         return cells
 
-    def _teacher(self, seed: int, run: Run) -> TorchModel:
-        model = self._net(self.settings.teacher_width, derive(seed, "teacher"))
+    def teacher(self, seed: int, run: Run) -> TorchModel:
+        """A net trained on a pool in which every group is as large."""
+        model = self.net(self.settings.teacher_width, derive(seed, "teacher"))
         pool = self.world.pool(self.settings.pool, 0.5, derive(seed, "teacher pool") % 2**31)
         fit(model, pool, ERM(), how=self.settings.teacher, rng=derive(seed, "teacher"), run=run.sub("teacher"))
         run.log(teacher=self.measure(model))
         return model
 
-    def _generator(self, pool: ImageSet, seed: int, run: Run) -> PixelDiffusion:
+    def generator(self, pool: ImageSet, seed: int, run: Run) -> PixelDiffusion:
+        """A generator trained on a pool."""
         made = PixelDiffusion(
-            size=self.world.size, steps=self.settings.generator_steps, label_dropout=0.0, device="cpu"
+            size=self.world.size, steps=self.settings.generator_steps, label_dropout=0.0, device=self.device
         )
         return made.fit(pool, rng=torch_rng(seed, "generator"), run=run.sub("generator"))
 
-    def _net(self, width: int, seed: int) -> TorchModel:
+    def net(self, width: int, seed: int) -> TorchModel:
+        """A small net with weights of its seed."""
         model = open_model("small:cnn", data_classes=self.world.classes, seed=seed, width=width)
         assert isinstance(model, TorchModel)
         return model
@@ -156,113 +190,60 @@ class ConfigTrial:
         return {METRIC: min(by_group), "mean of groups": float(np.mean(by_group)), "average": float(right.mean())}
 
 
-class _Arms:
-    """All arms of one student."""
+class Arms:
+    """All arms of one student.
+
+    Args:
+        trial: the world and the settings.
+        teacher: labels everything.
+        generator: trained on ``pool``.
+        pool: the generator's training images.
+        seed: the student's.
+    """
 
     def __init__(
         self, trial: ConfigTrial, teacher: TorchModel, generator: PixelDiffusion, pool: ImageSet, seed: int
     ) -> None:
-        self.trial, self.how, self.teacher, self.generator, self.pool = trial, trial.settings, teacher, generator, pool
-        self.seed = seed
-        self.real = self._taught(trial.world.student(self.how.student_images, derive(seed, "student") % 2**31), "real")
-        self.want = torch.arange(self.how.added) % len(trial.world.classes)
-        self.facts: dict[str, float] = {}
+        self.trial, self.how, self.seed = trial, trial.settings, seed
+        real = trial.world.student(self.how.student_images, derive(self.seed, "student") % 2**31)
+        self.added = Additions(
+            teacher, generator, pool, real, count=self.how.added, seed=self.seed, device=pick(trial.device)
+        )
 
-    def all(self) -> dict[str, dict[str, float]]:
-        """Scores by arm."""
-        before = self._student(None)
-        guided = {arm: self._guided(before, form) for arm, form in
-                  (("teacher only", "teacher"), ("student only", "student"), ("ConfiG", self.how.form))}  # fmt: skip
-        drawn = numpy_rng(self.seed, "draw")
-        added: dict[str, Any] = {
-            "unguided": self._sampled(self.want, 0),
-            "reconstruction": self._reconstructed(drawn),
-            "pool, teacher-labelled": self._pixels(self.pool, drawn.permutation(len(self.pool))[: self.how.added]),
-            **guided,
-            **self._best_of_n(before),
-            "real images of the missing groups": self.trial.world.missing(
-                self.how.added, derive(self.seed, "r") % 2**31
-            ),
-        }
-        scores = {"nothing": self.trial.measure(before), "CutMix": self.trial.measure(self._student(None, CutMix()))}
-        for arm, images in added.items():
-            data = images if isinstance(images, ImageSet) else self._images(images)
-            scores[arm] = self.trial.measure(self._student(self._taught(data, "added")))
-        return scores
+    @property
+    def facts(self) -> dict[str, float]:
+        """What guidance reached, in how long."""
+        return self.added.facts
 
-    def _student(self, added: ImageSet | None, augment: Any = None) -> TorchModel:
-        model = self.trial._net(self.how.student_width, derive(self.seed, "first weights"))  # noqa: SLF001
-        data = self.real if added is None else ImageSet.concat([self.real, added])
+    def all(self) -> list[tuple[int, str, dict[str, float]]]:
+        """Steps, arm and scores."""
+        before = self.student(self.how.lengths[0])
+        arms: dict[str, ImageSet | None] = {"nothing": None, "CutMix": None}
+        arms |= self.added.plain()
+        forms = {"teacher only": "teacher", "student only": "student", "ConfiG": self.how.form}
+        arms |= self.added.guided(before, forms, self.how.guiding)
+        arms |= self.added.best_of_n(before, self.how.form, self.facts["ConfiG: seconds"])
+        arms |= self.added.guided(before, {OWN: "student"}, self.how.own)
+        real = self.trial.world.missing(self.how.added, derive(self.seed, "r") % 2**31)
+        arms[CEILING] = self.added.taught(real, "added")
+        return [
+            (steps, arm, self.trial.measure(self.student(steps, data, CutMix() if arm == "CutMix" else None)))
+            for arm, data in arms.items()
+            for steps in self.how.lengths
+        ]
+
+    def student(self, steps: int, added: ImageSet | None = None, augment: CutMix | None = None) -> TorchModel:
+        """A student from its first weights, on its own images and the added ones."""
+        model = self.trial.net(self.how.student_width, derive(self.seed, "first weights"))
+        data = self.added.real if added is None else ImageSet.concat([self.added.real, added])
         sampler = None if added is None else MixedShare("origin", {"real": 0.5, "added": 0.5})
-        fit(model, data, SoftTargets(), how=self.how.student, sampler=sampler, augment=augment, rng=self.seed)
+        how = replace(self.how.student, steps=steps, warmup=steps // 5)
+        fit(model, data, SoftTargets(), how=how, sampler=sampler, augment=augment, rng=self.seed)
         return model
-
-    def _taught(self, data: ImageSet, origin: str) -> ImageSet:
-        """With the teacher's soft labels, and ids and columns that can be joined."""
-        soft = predict(self.teacher, data, batch_size=512).prob
-        plain = ImageSet.from_arrays(
-            _uint8(data), data.labels, data.classes, id=[f"{origin}-{k}" for k in range(len(data))]
-        )
-        return plain.with_targets(soft).with_column("origin", [origin] * len(data))
-
-    def _images(self, image: torch.Tensor) -> ImageSet:
-        pixels = (image * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-        return ImageSet.from_arrays(pixels, self.want.numpy(), self.trial.world.classes)
-
-    def _pixels(self, data: ImageSet, rows: Any) -> ImageSet:
-        return data.select(rows)
-
-    def _guided(self, student: TorchModel, form: str) -> torch.Tensor:
-        began = time.process_time()
-        made = guided_optimise(
-            self.generator, self.want, ConfidenceGuidance(self.teacher, student, form=form),
-            steps=self.how.guidance_steps, lr={"latent": self.how.lr_latent, "condition": self.how.lr_condition},
-            cutouts=Cutouts(2, noise=0.025, pad=1), last_weights=(1.0,), rng=derive(self.seed, "guide"), batch_size=100,
-        )  # fmt: skip
-        self.facts |= {f"{form} t_y": float(made.teacher.mean()), f"{form} f_y": float(made.student.mean()),
-                       f"{form} seconds": time.process_time() - began}  # fmt: skip
-        return made.image
-
-    def _sampled(self, label: torch.Tensor, turn: int) -> torch.Tensor:
-        return self.generator.sample(len(label), label, torch_rng(self.seed, "sample", turn))
-
-    def _reconstructed(self, rng: np.random.Generator) -> torch.Tensor:
-        """Real training images of the wanted classes, noised halfway and cleaned again."""
-        orders = [iter(rng.permutation(np.flatnonzero(self.real.labels == k))) for k in range(len(self.real.classes))]
-        rows = np.array([next(orders[int(k)]) for k in self.want])
-        image = as_images(_uint8(self.real.select(rows)), "cpu")
-        return self.generator.reconstruct(image, self.want, torch_rng(self.seed, "reconstruct"))
-
-    def _best_of_n(self, student: TorchModel) -> dict[str, torch.Tensor]:
-        """Unguided candidates for as long as guidance took: the best of each place, and the best of each class."""
-        objective, budget = (
-            ConfidenceGuidance(self.teacher, student, form=self.how.form),
-            self.facts[f"{self.how.form} seconds"],
-        )
-        images: list[torch.Tensor] = []
-        scores: list[torch.Tensor] = []
-        began = time.process_time()
-        while not images or time.process_time() - began < budget:
-            images.append(self._sampled(self.want, 1 + len(images)))
-            with torch.no_grad():
-                scores.append(objective(images[-1], self.want))
-        image, score = torch.stack(images), torch.stack(scores)
-        self.facts["N"] = float(len(images))
-        each = image[score.argmax(0), torch.arange(len(self.want))]
-        pooled = torch.empty_like(each)
-        for k in self.want.unique():
-            mine = (self.want == k).nonzero()[:, 0]
-            top = score[:, mine].flatten().topk(len(mine)).indices
-            pooled[mine] = image[:, mine].flatten(0, 1)[top]
-        return dict(zip(BEST_OF_N, (each, pooled), strict=True))
-
-
-def _uint8(data: ImageSet) -> Any:
-    return np.concatenate([pixels for _, pixels in data.stream(512)])
 
 
 def trial(setting: str = "") -> ConfigTrial:
-    """The trial: on the embedded digits, ``validation`` for its validation part, or a world of ``KINTSUGI_DATA``."""
+    """The trial: on the embedded digits, ``validation`` for their validation part, or a world of ``KINTSUGI_DATA``."""
     from kintsugi.prove.worlds import WORLDS
 
     one_of("setting", setting, ("", "validation", *WORLDS))

@@ -1,0 +1,77 @@
+"""How to guide, chosen on the validation part of a world: the settings that the trial of ConfiG tests.
+
+    python benchmarks/config_tuning.py digits [--device cuda] [--trainings 2] [--workers 4]
+
+For every setting of the grid, one student of each training and row is trained on 100 images guided by ConfiG's
+objective, another on 100 guided by the student alone; worst-group accuracy on validation images decides. Both get the
+same grid. Seeds are others than the trial's. Results stand in ``benchmarks/evidence/config-tuning.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kintsugi.core.randomness import derive
+from kintsugi.core.run import Run
+from kintsugi.prove.additions import Guiding
+from kintsugi.prove.trials.config import METRIC, SHARES, Arms, ConfigTrial
+from kintsugi.prove.worlds import WORLDS
+
+GRID = (
+    *(Guiding(steps, 0.1, rate) for steps in (4, 8, 20) for rate in (0.03, 0.1)),
+    *(Guiding(8, 0.03, rate) for rate in (0.03, 0.1, 0.3)),
+    *(Guiding(8, 0.01, rate) for rate in (0.1, 0.3)),
+    *(Guiding(20, 0.01, rate) for rate in (0.03, 0.1)),
+    Guiding(20, 0.003, 0.3),
+)
+FORMS = {"ConfiG": "product", "student only": "student"}
+
+
+def unit(task: tuple[str, str, int, str]) -> list[dict[str, object]]:
+    """One training of teacher and generator, one student, every setting."""
+    name, share, seed, device = task
+    torch.set_num_threads(1)
+    trial = ConfigTrial(WORLDS[name](), "valid", device=device)
+    pool = trial.world.pool(trial.settings.pool, SHARES[share], derive(seed, "pool") % 2**31)
+    teacher, generator = trial.teacher(seed, Run(None)), trial.generator(pool, seed, Run(None))
+    arms = Arms(trial, teacher, generator, pool, 10 * seed)
+    lengths = trial.settings.lengths
+    before = arms.student(lengths[0])
+    made: list[dict[str, object]] = []
+    for how in GRID:
+        for arm, data in arms.added.guided(before, FORMS, how).items():
+            score = {str(steps): trial.measure(arms.student(steps, data))[METRIC] for steps in lengths}
+            made.append({"world": name, "row": share, "training": seed, "arm": arm, "guiding": vars(how), **score})
+            print(json.dumps(made[-1]), flush=True)
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("world", choices=sorted(WORLDS))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--trainings", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="a JSON file to write")
+    args = parser.parse_args()
+    tasks = [(args.world, share, seed, args.device) for seed in range(args.trainings) for share in SHARES]
+    with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool:
+        rows = [row for made in pool.map(unit, tasks) for row in made]
+    if args.out:
+        args.out.write_text(json.dumps(rows, indent=1))
+    first = str(ConfigTrial(WORLDS[args.world](), "valid").settings.lengths[0])
+    for arm in FORMS:
+        for how in GRID:
+            scores = [row[first] for row in rows if row["arm"] == arm and row["guiding"] == vars(how)]
+            print(f"{arm:14}{how!s:70}{np.mean(scores):.3f}")
+
+
+if __name__ == "__main__":
+    main()
