@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kintsugi.core.randomness import derive
 from kintsugi.core.run import Run
 from kintsugi.prove.additions import Guiding
-from kintsugi.prove.trials.config import METRIC, SHARES, Arms, ConfigTrial
+from kintsugi.prove.bench import METRIC, Arms, Bench
+from kintsugi.prove.trials.config import SETTINGS, SHARES
 from kintsugi.prove.worlds import WORLDS
 
 GRID = (
@@ -38,16 +38,14 @@ def unit(task: tuple[str, str, int, str]) -> list[dict[str, object]]:
     """One training of teacher and generator, one student, every setting."""
     name, share, seed, device = task
     torch.set_num_threads(1)
-    trial = ConfigTrial(WORLDS[name](), "valid", device=device)
-    pool = trial.world.pool(trial.settings.pool, SHARES[share], derive(seed, "pool") % 2**31)
-    teacher, generator = trial.teacher(seed, Run(None)), trial.generator(pool, seed, Run(None))
-    arms = Arms(trial, teacher, generator, pool, 10 * seed)
-    lengths = trial.settings.lengths
+    bench = Bench(WORLDS[name](), "valid", SETTINGS[name], device)
+    pool, lengths = bench.pool(SHARES[share], seed), bench.how.lengths
+    arms = Arms(bench, bench.teacher(seed, Run(None)), bench.generator(pool, seed, Run(None)), pool, 10 * seed)
     before = arms.student(lengths[0])
     made: list[dict[str, object]] = []
     for how in GRID:
         for arm, data in arms.added.guided(before, FORMS, how).items():
-            score = {str(steps): trial.measure(arms.student(steps, data))[METRIC] for steps in lengths}
+            score = {str(steps): bench.measure(arms.student(steps, data))[METRIC] for steps in lengths}
             made.append({"world": name, "row": share, "training": seed, "arm": arm, "guiding": vars(how), **score})
             print(json.dumps(made[-1]), flush=True)
     return made
@@ -66,7 +64,7 @@ def main() -> None:
         rows = [row for made in pool.map(unit, tasks) for row in made]
     if args.out:
         args.out.write_text(json.dumps(rows, indent=1))
-    first = str(ConfigTrial(WORLDS[args.world](), "valid").settings.lengths[0])
+    first = str(SETTINGS[args.world].lengths[0])
     for arm in FORMS:
         for how in GRID:
             scores = [row[first] for row in rows if row["arm"] == arm and row["guiding"] == vars(how)]

@@ -20,7 +20,7 @@ from kintsugi.core.randomness import derive, torch_rng
 from kintsugi.core.run import Run
 from kintsugi.generate.diffusion.pixel_diffusion import PixelDiffusion
 from kintsugi.models.open import open_model
-from kintsugi.prove.trials.config import ConfigTrial
+from kintsugi.prove.bench import Bench, Settings
 from kintsugi.prove.worlds import digits
 from kintsugi.training.fit import fit
 from kintsugi.training.objective.erm import ERM
@@ -33,12 +33,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("src/kintsugi/api/weights"))
     out = parser.parse_args().out
     torch.set_num_threads(1)
-    world = digits(deal=0)
-    settings = ConfigTrial(world).settings
+    world, settings = digits(deal=0), Settings()
+    how = Bench(world, "valid", settings).training(settings.teacher_steps, warmup=settings.teacher_steps // 10)
     with shown():
         teacher = open_model("small:cnn", data_classes=world.classes, seed=SEED, width=settings.teacher_width)
         pool = world.pool(settings.pool, 0.5, derive(SEED, "teacher pool") % 2**31)
-        fit(teacher, pool, ERM(), how=settings.teacher, rng=SEED)
+        fit(teacher, pool, ERM(), how=how, rng=SEED)
         run = Run(out / "teacher")
         write_json(run.path("config.json"), {"model": teacher.describe(), "made by": "benchmarks/demo_weights.py"})
         run.save_weights(teacher.state_dict())

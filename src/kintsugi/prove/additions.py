@@ -141,10 +141,10 @@ class Additions:
         return self.generator.reconstruct(image, self.want, torch_rng(self.seed, "reconstruct"))
 
     def _clock(self) -> float:
-        """Seconds: of this process where it computes, of the wall where a GPU does."""
+        """Seconds: of this process where it computes, of the wall where an accelerator does."""
         if self.device.type == "cpu":
             return time.process_time()
-        torch.cuda.synchronize(self.device)
+        torch.accelerator.synchronize(self.device)
         return time.perf_counter()
 
 

@@ -69,6 +69,11 @@ def digits(deal: int = DEAL, classes: tuple[tuple[int, ...], tuple[int, ...]] = 
     return World("digits", f"{title}, 16 pixels, deal {deal}", "background", composer, times=4)
 
 
+def pairs() -> list[World]:
+    """The ten digits as five pairs of neighbours, none of them the pair that settings were chosen on."""
+    return [digits(classes=((k,), (k + 1,))) for k in range(0, 10, 2)]
+
+
 def fashion() -> World:
     """Trousers and dresses on a red or green ground; 500 garments a group to test on, 200 to validate on."""
     title = "Fashion-MNIST's trousers and dresses on a red or a green ground, 16 pixels"
@@ -77,7 +82,7 @@ def fashion() -> World:
 
 def photos() -> World:
     """Automobiles and horses in warm or cold light; 200 photographs a group to test on, 150 to validate on."""
-    title = "CIFAR-10's automobiles and horses under a warm or a cold light, 16 pixels"
+    title = "CIFAR-10's automobiles and horses under a warm or a cold light, 24 pixels"
     return World("photos", title, "cast", CastPhotos())
 
 

@@ -40,7 +40,7 @@ class CastPhotos(Paired):
     """
 
     def __init__(
-        self, size: int = 16, classes: tuple[str, str] = ("automobile", "horse"), *, jitter: float = 0.1
+        self, size: int = 24, classes: tuple[str, str] = ("automobile", "horse"), *, jitter: float = 0.1
     ) -> None:
         require(8 <= size <= 32, "size", size, "8 to 32")
         require(0 <= jitter < 1, "jitter", jitter, "a number from 0 to below 1")
