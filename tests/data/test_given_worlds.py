@@ -69,6 +69,19 @@ def test_parts_share_no_image_and_seeds_repeat(world, shortcut, original):
 
 
 @pytest.mark.usefixtures("planted")
+def test_a_garment_keeps_its_greys_and_the_ground_has_its_colour(monkeypatch):
+    made = ColouredFashion(jitter=5)
+    for images in made._images["valid"]:
+        images[:, :4], images[:, 4:] = 0, np.maximum(images[:, 4:], made.opaque)
+    data = made.every_group("valid", 0)
+    image = np.stack([data[k].image for k in range(len(data))]).astype(int)
+    assert np.ptp(image[:, 4:], axis=-1).max() == 0  # grey: no colour of the ground shows through
+    red = data.column("ground") == "red"
+    for colour, rows in zip(coloured_fashion.GROUNDS.values(), (red, ~red), strict=True):
+        assert np.abs(image[rows, 0, 0] - colour).max() <= 5
+
+
+@pytest.mark.usefixtures("planted")
 def test_warm_light_is_red_and_cold_light_blue():
     data = CastPhotos().every_group("valid", 0)
     image = np.stack([data[k].image for k in range(len(data))]).astype(float).mean((1, 2))

@@ -1,7 +1,8 @@
 """Fashion-MNIST's trousers and dresses on a red or a green ground: card 1's check, from data the person has.
 
-The class is the garment, the colour of the ground is the shortcut. Images come from a folder named by the environment
-variable ``KINTSUGI_DATA``; none ship.
+The class is the garment, the colour of the ground is the shortcut. A garment keeps its own greys and is cut out softly,
+so that the ground shows nowhere through it. Images come from a folder named by the environment variable
+``KINTSUGI_DATA``; none ship.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kintsugi.core.errors import one_of
+from kintsugi.core.errors import one_of, require
 from kintsugi.core.randomness import numpy_rng
 from kintsugi.data.compose.given import originals_of
 from kintsugi.data.compose.paired import PARTS, Paired, originals
@@ -32,13 +33,15 @@ class ColouredFashion(Paired):
         size: side in pixels, to which the garments are scaled.
         test: test garments a class used, each on both grounds.
         jitter: largest change of each channel of the ground, in grey levels.
+        opaque: grey level of the original, whose ground is black, from which a pixel is garment alone.
 
     Raises:
         BadData: ``KINTSUGI_DATA`` is not set or does not hold the file.
     """
 
-    def __init__(self, size: int = 16, *, test: int = 500, jitter: int = 20) -> None:
-        self.size, self.jitter = size, jitter
+    def __init__(self, size: int = 16, *, test: int = 500, jitter: int = 30, opaque: int = 64) -> None:
+        require(1 <= opaque <= 255, "opaque", opaque, "a grey level from 1 to 255")
+        self.size, self.jitter, self.opaque = size, jitter, opaque
         self.classes = tuple(GARMENTS)
         self._images = {
             part: [originals_of(FILE, k, part, size, valid=VALID, test=test) for k in GARMENTS.values()]
@@ -53,9 +56,10 @@ class ColouredFashion(Paired):
         rng = numpy_rng(seed, "coloured-fashion", part)
         k, colour = np.asarray(label), np.array(list(GROUNDS.values()))[np.asarray(shortcut)]
         pick = originals(k, [self.distinct(c, part) for c in (0, 1)], rng, in_order=in_order)
-        alpha = np.stack([self._images[part][c][i] for c, i in zip(k, pick, strict=True)])[..., None] / 255.0
+        garment = np.stack([self._images[part][c][i] for c, i in zip(k, pick, strict=True)])[..., None].astype(float)
+        alpha = np.clip(garment / self.opaque, 0, 1)
         shade = colour + rng.integers(-self.jitter, self.jitter + 1, size=colour.shape)
-        pixels = shade[:, None, None, :] * (1 - alpha) + 255.0 * alpha
+        pixels = shade[:, None, None, :] * (1 - alpha) + garment * alpha
         names = list(GROUNDS)
         return ImageSet.from_arrays(
             np.clip(np.rint(pixels), 0, 255).astype(np.uint8),

@@ -36,7 +36,7 @@ PLAIN = ("nothing", "CutMix", "unguided", "reconstruction", "pool, teacher-label
 
 SETTINGS = {
     "digits": Settings(guiding=Guiding(4, 0.1, 0.1)),
-    "fashion": Settings(guiding=Guiding(8, 0.01, 0.1)),
+    "fashion": Settings(guiding=Guiding(20, 0.01, 0.03)),
     "photos": Settings(guiding=Guiding(8, 0.01, 0.3), own=Guiding(8, 0.01, 0.1)),
 }
 
