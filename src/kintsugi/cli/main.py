@@ -102,11 +102,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _refused(args: argparse.Namespace, what: str, remedy: str, kind: str, code: int) -> int:
     """Say what is wrong and what to do, for people and, with ``--json``, for programs."""
+    from kintsugi.cli.common import visible
+
     if args.json:
         print(json.dumps({"error": what, "remedy": remedy, "type": kind}))
-    print(f"kintsugi {args.verb}: {what}", file=sys.stderr)
+    print(visible(f"kintsugi {args.verb}: {what}"), file=sys.stderr)
     if remedy:
-        print(f"  {remedy}", file=sys.stderr)
+        print(f"  {visible(remedy)}", file=sys.stderr)
     return code
 
 

@@ -273,7 +273,7 @@ def _named(values: list[int | str], classes: Sequence[str], where: str) -> tuple
             shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
             raise BadData(
                 f"The label {value!r} in {where} is outside the {len(names)} classes ({shown}).",
-                "Give the full class list with classes, or correct the label.",
+                "Give the full class list (--names, or classes=), or correct the label.",
             )
         found[value] = index
     return names, found

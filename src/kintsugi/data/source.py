@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -113,6 +114,19 @@ class Problems(list[Problem]):
         """Record several."""
         for problem in problems:
             self.append(problem)
+
+    @property
+    def left_out(self) -> list[Problem]:
+        """Those that cost an image or a row."""
+        return [problem for problem in self if not problem.kept]
+
+    def counted(self, ids: Iterable[str] | None = None) -> str:
+        """What was left out (of some samples), by reason, and the first: ``3 empty, 1 bomb; first cat/0.jpg``."""
+        wanted = None if ids is None else set(ids)
+        out = [problem for problem in self.left_out if wanted is None or problem.id in wanted]
+        counts = Counter(problem.reason for problem in out)
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
+        return f"{reasons}; first {out[0].where}" if out else "nothing was left out"
 
 
 class ArraySource:

@@ -16,6 +16,7 @@ from kintsugi.core.errors import BadData, require
 from kintsugi.core.files import write_with
 from kintsugi.core.progress import task
 from kintsugi.data.source import ArraySource, BadImage, Contents, Joined
+from kintsugi.data.stream import none_read
 from kintsugi.models.predict import as_images, batches, evaluating
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def embed(
         store.write(fresh)
     vectors.update(fresh)
     if not vectors:
-        raise BadData(f"None of the {len(data)} images could be read.", "See the recorded problems.")
+        raise none_read(data)
     missing = np.full(len(next(iter(vectors.values()))), np.nan, dtype=np.float32)
     return np.stack([vectors.get(key, missing) for key in keys])
 

@@ -69,7 +69,7 @@ def read(path: Path | str, columns: Columns | None = None) -> ImageSet:
         raise BadData(
             f"None of the {len(names)} files in column {column!r} of {path} can be used: the first, {names[0]!r}, is "
             f"{problems[0].reason} ({problems[0].detail}).",
-            "Name the folder they start from with root.",
+            "Name the folder they start from (--root).",
         )
     table = table.take(pa.array(kept, pa.int64()))
     if (mask := columns.find("mask", table.column_names, str(path))) is not None:
@@ -126,6 +126,14 @@ def read_table(path: Path, columns: Columns) -> pa.Table:
     Raises:
         BadData: it cannot be parsed.
     """
+    table = _read(path, columns)
+    names = table.column_names
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise BadData(f"{path} has {names.count(twice)} columns called {twice!r}.", "Give each column its own name.")
+    return table
+
+
+def _read(path: Path, columns: Columns) -> pa.Table:
     try:
         suffix = path.suffix.lower()
         if suffix == ".parquet":
