@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kintsugi.core.files import plain
@@ -115,7 +117,7 @@ def case_of(args: argparse.Namespace, data: str, model: str | None = None) -> Ca
 def classes_of(args: argparse.Namespace) -> Any:
     """The model's classes: a list, or the path of a file."""
     text = args.classes
-    return _names(text) if text and "," in text else text
+    return _names(text) if text and "," in text and not Path(text).exists() else text
 
 
 def progress(args: argparse.Namespace) -> AbstractContextManager[None]:
@@ -177,4 +179,5 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(","))
+    """Names between commas; one that holds a comma stands in double quotes."""
+    return tuple(part.strip() for part in next(csv.reader([text], skipinitialspace=True), []))

@@ -52,7 +52,9 @@ class Pictures(Protocol):
 
 @runtime_checkable
 class Contents(Protocol):
-    """A source of encoded images that hands out the bytes themselves, so that writers need not encode again."""
+    """A source of encoded images that hands out the bytes themselves, so that writers need not encode again, and names
+    them, so that caches need not decode.
+    """
 
     def content(self, row: int) -> bytes:
         """The encoded image.
@@ -60,6 +62,9 @@ class Contents(Protocol):
         Raises:
             BadImage: it cannot be read.
         """
+
+    def digest(self, row: int) -> bytes:
+        """16 bytes that name the encoded image; empty where it cannot be had."""
 
 
 class BadImage(BadData):

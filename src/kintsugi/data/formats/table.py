@@ -6,6 +6,7 @@ they are.
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -159,7 +160,7 @@ def _read(path: Path, columns: Columns) -> pa.Table:
 
 
 def _csv(path: Path, delimiter: str, head: bytes, columns: Columns) -> pa.Table:
-    header = [name.strip('" ') for name in head.decode("utf-8-sig").rstrip("\r\n").split(delimiter)]
+    header = next(csv.reader([head.decode("utf-8-sig")], delimiter=delimiter), [])
     text = {
         name
         for role in ("label", "id", "path", "mask", "split")
