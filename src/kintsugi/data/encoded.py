@@ -11,20 +11,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from kintsugi.core.progress import task
 from kintsugi.data.decode import Content, decode, header, picture
 from kintsugi.data.source import BadImage, Problem
 from kintsugi.data.stream import cores
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
 
 _BYTES = 16  # of a digest
 _PART = 256  # images hashed by one job
-_UNREAD, _READ, _LOST = 0, 1, 2  # what is known of an image's digest
 
 
 class Encoded(ABC):
@@ -78,16 +76,14 @@ class Encoded(ABC):
 
     def digest(self, row: int) -> bytes:
         """16 bytes that name the encoded image, read once and then remembered; empty where it cannot be had."""
-        state, *known = self._digests[row]
-        if state == _UNREAD:
-            found = self._hash(row)
-            self._digests[row] = [_READ, *found] if found else [_LOST] + [0] * _BYTES
-            return found
-        return bytes(known) if state == _READ else b""
+        known = self._digests[row]
+        if known is None:
+            known = self._digests[row] = self._hash(row)
+        return known
 
     @cached_property
-    def _digests(self) -> NDArray[np.uint8]:
-        return np.zeros((len(self), 1 + _BYTES), dtype=np.uint8)
+    def _digests(self) -> list[bytes | None]:
+        return [None] * len(self)
 
     def _hash(self, row: int) -> bytes:
         try:
