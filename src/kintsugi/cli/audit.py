@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
         lines += [f"  {row.score:.3f}  {', '.join(row.ids)}: {row.why}" for row in each.flagged[:5]]
         lines += [f"  note: {note}" for note in each.summary.notes]
     lines += [f"\n{check}: could not be done: {why}" for check, why in result.undone]
-    lines += [*(f"\nnote: {note}" for note in result.notes), f"\nall findings: {case.run.path('findings.parquet')}", ""]
-    lines += noted(case)
+    lines += [*(f"\nnote: {note}" for note in result.notes), f"\nall findings: {case.run.path('findings.parquet')}"]
+    lines += ["", *more] if (more := noted(case)) else []
     answer(args, result, lines, case)
     if result.undone:
         return 2

@@ -96,6 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if args.debug:
             raise
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not loaded
+            remedy = "The memory is full: give a smaller --batch-size or --size, or --device cpu."
+            return _refused(args, str(error) or "out of memory", remedy, type(error).__name__, 2)
         remedy = "This is a defect of Kintsugi: please report it with what --debug shows. Finished work is kept."
         return _refused(args, f"{type(error).__name__}: {error}", remedy, type(error).__name__, 3)
 

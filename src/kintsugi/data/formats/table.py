@@ -127,18 +127,10 @@ def read_table(path: Path, columns: Columns) -> pa.Table:
     Raises:
         BadData: it cannot be parsed.
     """
-    table = _read(path, columns)
-    names = table.column_names
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise BadData(f"{path} has {names.count(twice)} columns called {twice!r}.", "Give each column its own name.")
-    return table
-
-
-def _read(path: Path, columns: Columns) -> pa.Table:
     try:
         suffix = path.suffix.lower()
         if suffix == ".parquet":
-            return pq.read_table(path)
+            return _distinct(pq.read_table(path), path)
         if suffix == ".jsonl":
             return pa.json.read_json(path)
         if suffix == ".txt" and _is_celeba(path):
@@ -159,6 +151,14 @@ def _read(path: Path, columns: Columns) -> pa.Table:
         ) from error
 
 
+def _distinct(table: pa.Table, path: Path) -> pa.Table:
+    """The table, refused where two columns share a name."""
+    names = table.column_names
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise BadData(f"{path} has {names.count(twice)} columns called {twice!r}.", "Give each column its own name.")
+    return table
+
+
 def _csv(path: Path, delimiter: str, head: bytes, columns: Columns) -> pa.Table:
     header = next(csv.reader([head.decode("utf-8-sig")], delimiter=delimiter), [])
     text = {
@@ -176,6 +176,7 @@ def _csv(path: Path, delimiter: str, head: bytes, columns: Columns) -> pa.Table:
             null_values=["", "NaN", "nan"],
         ),
     )
+    _distinct(table, path)
     for name in sorted(text):
         if name in table.column_names and name in (columns.find("label", header, ""), *columns.annotators):
             table = table.set_column(table.column_names.index(name), name, _numbers(table.column(name)))
