@@ -40,6 +40,7 @@ def turned(picture):
 LEFT_OUT = {  # the name: what it holds, and why it is left out
     "truncated.jpg": (lambda p: as_bytes(p, "JPEG")[:400], "truncated"),
     "zero.jpg": (lambda p: b"", "empty"),
+    "phone.heic": (lambda p: b"\0\0\0\x18ftypheic" + bytes(64), "unreadable"),  # no decoder, and the message says so
     "text.png": (lambda p: b"no picture", "not an image"),
     "bomb.png": (lambda p: png_header(17_895, 10_001), "bomb"),  # 178.97 megapixels
     "new\nline\x1b[31m.jpg": (lambda p: b"", "empty"),
