@@ -1,5 +1,7 @@
 """A folder of photographs as a person would have it, and a small model that has learned a little of it."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -24,6 +26,17 @@ def photos(tmp_path_factory):
         for number in range(40):
             top, left = rng.integers(image.shape[0] - 48), rng.integers(image.shape[1] - 48)
             Image.fromarray(image[top : top + 48, left : left + 48]).save(root / name / f"{number:02d}.jpg", quality=90)
+    return root
+
+
+@pytest.fixture(scope="session")
+def few(photos, tmp_path_factory):
+    """Twelve photographs a class."""
+    root = tmp_path_factory.mktemp("few") / "data"
+    for name in ("flower", "temple"):
+        (root / name).mkdir(parents=True)
+        for number in range(12):
+            shutil.copy(photos / name / f"{number:02d}.jpg", root / name)
     return root
 
 

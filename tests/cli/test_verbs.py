@@ -1,20 +1,12 @@
-"""Every verb on a folder of photographs: what it prints, what it writes, and how it answers bad input."""
-
-import json
+"""Every verb on a folder of photographs: what it prints and what it writes."""
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from asking import ask
 
 from kintsugi.cli.main import main
-from kintsugi.core.run import Run
 from kintsugi.data.formats import open_data
-
-
-def ask(capsys, *words, code=0):
-    assert main([*map(str, words), "--json"]) == code
-    out = capsys.readouterr().out
-    return json.loads(out)
 
 
 def test_audit(photos, weights, tmp_path, capsys):
@@ -119,76 +111,3 @@ def test_compare_predictions(photos, tmp_path, capsys):
     assert ask(capsys, "compare", before, after, photos, "--all", "--quiet")["word"] == "better"
     assert ask(capsys, "compare", after, before, photos, "--all", "--quiet")["word"] == "worse"
     assert ask(capsys, "compare", after, after, photos, "--all", "--quiet", "--check", code=1)["word"] == "not proven"
-
-
-def bad(capsys, *words):
-    """Exit code 2, a message without traceback, and the same as JSON."""
-    assert main([*map(str, words)]) == 2
-    said = capsys.readouterr()
-    assert "Traceback" not in said.err + said.out
-    assert main([*map(str, words), "--json"]) == 2
-    record = json.loads(capsys.readouterr().out)
-    assert record["error"] in said.err
-    assert record["remedy"]
-    return record["error"]
-
-
-def test_bad_data_is_answered(photos, tmp_path, capsys):
-    assert "nowhere" in bad(capsys, "audit", tmp_path / "nowhere", "--out", tmp_path / "o")
-    (tmp_path / "empty").mkdir()
-    assert "empty" in bad(capsys, "audit", tmp_path / "empty", "--out", tmp_path / "o")
-    assert "'colour'" in bad(capsys, "audit", photos, "--attribute", "colour", "--out", tmp_path / "o")
-
-
-def test_bad_models_are_answered(photos, tmp_path, capsys):
-    import pickle
-
-    out = ["--out", tmp_path / "o", "--quiet"]
-    assert "no_such" in bad(capsys, "stress", "no_such", photos, *out)
-
-    class Bomb:
-        def __reduce__(self):
-            return (open, (str(tmp_path / "owned"), "w"))
-
-    (tmp_path / "bomb.pth").write_bytes(pickle.dumps(Bomb()))
-    assert "bomb.pth" in bad(capsys, "stress", "small:cnn", photos, "--weights", tmp_path / "bomb.pth", *out)
-    assert not (tmp_path / "owned").exists()
-    assert "black box" in bad(
-        capsys, "repair", predictions(tmp_path / "p.npz", ["a"], np.ones((1, 2)) / 2), photos, "--with", "erm", *out
-    )
-    assert "teacher" in bad(capsys, "repair", "small:cnn", photos, "--with", "distill", *out)
-    assert "'nonsense'" in bad(capsys, "repair", "small:cnn", photos, "--with", "last_layer", "--nonsense", 1, *out)
-
-
-def test_bad_predictions_are_answered(photos, tmp_path, capsys):
-    data = open_data(photos)
-    ok = np.full((len(data), 2), 0.5)
-    nan = ok.copy()
-    nan[3] = np.nan
-    files = {
-        "nan.npz": (data.ids, nan),
-        "sum.npz": (data.ids, ok * 3),
-        "ids.npz": ([f"x{k}" for k in range(len(data))], ok),
-    }
-    good = predictions(tmp_path / "good.npz", data.ids, ok)
-    for name, (ids, prob) in files.items():
-        path = predictions(tmp_path / name, ids, prob)
-        bad(capsys, "compare", good, path, photos, "--all", "--out", tmp_path / "o", "--quiet")
-
-
-def test_a_second_run_in_the_same_folder_is_refused(photos, weights, tmp_path, capsys):
-    with Run(tmp_path).locked():
-        assert "Another run" in bad(capsys, "audit", photos, "--out", tmp_path, "--quiet")
-
-
-def test_another_configuration_in_the_same_folder_is_refused(photos, weights, tmp_path, capsys):
-    common = ["mend", photos, "--model", "small:cnn", "--weights", weights, "--out", tmp_path, "--quiet", "--budget", 0]
-    ask(capsys, *common)
-    assert "another configuration" in bad(capsys, *common, "--seed", 5)
-
-
-def test_debug_shows_the_traceback(tmp_path):
-    from kintsugi.core.errors import KintsugiError
-
-    with pytest.raises(KintsugiError):
-        main(["audit", str(tmp_path / "nowhere"), "--debug"])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from kintsugi.core import files
 from kintsugi.core.errors import BadData, StorageFull
+from kintsugi.core.run import Run
 
 
 def test_a_failing_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -52,6 +53,33 @@ def test_a_really_full_device_is_named():
             stream.flush()
 
 
+def test_the_error_of_a_library_in_rust_is_read_as_the_systems(tmp_path, file_limit):
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    state = {"weight": torch.zeros(100_000)}
+    path = tmp_path / "w.safetensors"
+    files.write_with(path, lambda part: save_file({"weight": torch.ones(3)}, part))
+    before = path.read_bytes()
+    with file_limit(1000), pytest.raises(StorageFull, match=r"w\.safetensors.*ulimit -f"):
+        files.write_with(path, lambda part: save_file(state, part))
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["w.safetensors"]
+    with pytest.raises(SafetensorError), files.disk_errors(path):  # what is no word of the system stays what it is
+        raise SafetensorError("header too large")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("file", "exists"), ("file/x", "Not a directory"), ("y" * 300, "too long"), ("/proc/no/such", "No such file")],
+)
+def test_a_path_that_cannot_be_a_folder_is_named(tmp_path, name, why):
+    (tmp_path / "file").touch()
+    with pytest.raises(BadData, match=rf"{name[-9:]}.* cannot be written \(.*{why}"), Run(tmp_path / name).locked():
+        pass
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission_is_named(tmp_path):
     tmp_path.chmod(0o500)
@@ -71,6 +99,25 @@ def test_a_log_cut_anywhere_gives_its_whole_lines(tmp_path_factory, records, dat
     kept = files.read_lines(path)
     assert kept == records[: len(kept)]
     assert len(kept) >= whole[:cut].count(b"\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "kept"),
+    [('{"a": 1}\n{"a": 2', [{"a": 1}]), ('{"a": 1}', [{"a": 1}]), ("{torn", []), ("", []), ('{"a": 1}\n', [{"a": 1}])],
+)
+def test_a_log_goes_on_after_a_torn_line(tmp_path, before, kept):
+    path = tmp_path / "log.jsonl"
+    path.write_text(before)
+    files.append_line(path, {"b": "ü"})
+    assert files.read_lines(path) == [*kept, {"b": "ü"}]
+
+
+def test_a_log_on_a_disk_that_fills_up_stays_whole(tmp_path, file_limit):
+    path = tmp_path / "log.jsonl"
+    files.append_line(path, {"a": 1})
+    with file_limit(40), pytest.raises(StorageFull, match=r"log\.jsonl"):
+        files.append_line(path, {"b": "x" * 100})
+    assert path.read_text() == '{"a": 1}\n'
 
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path):

@@ -102,6 +102,8 @@ def test_a_missing_library_is_named_with_its_install_line():
 
 def test_a_verdict_reads_as_a_sentence():
     verdict = Verdict("better", 0.21, (0.15, 0.27), "rule", worse=("b",))
-    assert str(verdict) == "better: +21.0 points (95% interval +15.0 to +27.0); got worse: b"
+    assert str(verdict) == "better: +21.0 points (95% interval +15.0 to +27.0); got worse: 'b'"
+    many = Verdict("worse", -0.1, (-0.2, -0.1), "rule", worse=("label=cat, place=sea", "label=it's"))
+    assert str(many).endswith("""; got worse: 'label=cat, place=sea', "label=it's\"""")
     with pytest.raises(BadArgument):
         Verdict("fine", 0.0, (0, 0), "rule")

@@ -85,6 +85,11 @@ def test_groups_of_one_sample_and_unknown_ones():
     assert Groups.of({"x": np.array([None, "", float("nan"), "v"], dtype=object)}).index.tolist() == [-1, -1, -1, 0]
 
 
+def test_no_two_groups_share_a_name():
+    data = some(a=["x, b=y"] * 6 + ["x"] * 6, b=["z"] * 6 + ["y, b=z"] * 6)
+    assert data.groups("a", "b").names == ("a=x, b='y, b=z'", "a='x, b=y', b=z")
+
+
 def test_joining_keeps_columns_targets_and_ids():
     one = some(4, place=list("wxyz"))
     two = ImageSet.from_arrays(np.zeros((2, 12, 16), np.uint8), [0, 1], ["a", "b", "c"], id=["g0", "g1"])

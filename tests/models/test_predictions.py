@@ -1,3 +1,4 @@
+import csv
 import json
 
 import numpy as np
@@ -80,6 +81,20 @@ def test_held_out_and_features_travel(tmp_path):
     assert outputs.held_out is True
     assert outputs.features[:, 0].tolist() == [6, 0, 4]
     assert open_model(tmp_path / "p.npz", data_classes=data().classes, held_out=False).held_out is False
+
+
+def test_awkward_names_of_samples_and_classes(tmp_path):
+    names = ["com,ma", 'quo"te', "new\nline", " before", "漢字", "007", "é", "e\u0301", "x" * 300]
+    prob = np.eye(len(names)) * 0.5 + 0.5 / len(names)
+    with (tmp_path / "p.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["id", *(f"prob_{name}" for name in names)])
+        writer.writerows([name, *row] for name, row in zip(names, prob.tolist(), strict=True))
+    np.savez(tmp_path / "p.npz", id=np.array(names), prob=prob, classes=np.array(names))
+    for file in ("p.csv", "p.npz"):
+        read = Predictions(tmp_path / file)
+        assert read.ids == names
+        assert read.own_classes == tuple(names)
 
 
 def test_ids_that_do_not_match_are_counted(tmp_path):

@@ -57,7 +57,7 @@ def test_better_on_worst_group_may_still_name_groups_that_got_worse():
     after, _ = blocks((300, 270), (60, 40))
     made = verdict(before, after, group, names=("waterbird on water", "waterbird on land"))
     assert (made.word, made.worse) == ("better", ("waterbird on water",))
-    assert "got worse: waterbird on water" in str(made)
+    assert "got worse: 'waterbird on water'" in str(made)
 
 
 def test_a_better_worst_group_does_not_pay_for_a_fallen_average():
@@ -85,7 +85,7 @@ def test_groups_below_six_images_are_shown_and_do_not_decide():
     made = verdict(before, after, group)
     assert made.word == "not proven"
     assert made.groups[0].before == 0.6
-    assert "too small to decide (fewer than 6 samples): g0" in made.rule
+    assert "too small to decide (fewer than 6 samples): 'g0'" in made.rule
     assert [e.group for e in made.groups] == ["worst group", "average", "g0", "g1"]
 
 
@@ -113,7 +113,7 @@ def test_unknown_groups_and_labels_are_said():
     made = compare(outputs(before, ids), outputs(before, ids), label, groups, draws=200, rng=numpy_rng(0))
     assert made.groups[1].count == 99
     assert sum(e.count for e in made.groups[2:]) == 96
-    for words in ("3 samples of unknown group", "1 samples of unknown label", "without samples here: empty"):
+    for words in ("3 samples of unknown group", "1 samples of unknown label", "without samples here: 'empty'"):
         assert words in made.rule
 
 

@@ -38,14 +38,14 @@ def account(case: Case, mended: Mended) -> Report:
         repeat=Repeat.here(
             "kintsugi " + " ".join(sys.argv[1:]), seeds={"all streams": case.seed}, data=case.data.fingerprint
         ),
-        problems=tuple(case.data.problems),
+        problems=(*case.data.problems.left_out, *case.remarks),
     )
 
 
 def _notes(case: Case, mended: Mended, chosen: Tried) -> tuple[str, ...]:
     """What was done, a sentence each."""
     parts = case.parts
-    left_out = sum(not problem.kept for problem in case.data.problems)
+    left_out = len(case.data.problems.left_out)
     groups = " and ".join(("label", *case.attributes))
     notes = [
         (
@@ -59,6 +59,7 @@ def _notes(case: Case, mended: Mended, chosen: Tried) -> tuple[str, ...]:
         "The training part alone was audited, so that no correction rests on a label it is judged on.",
         *parts.notes,
         *mended.audit.notes,
+        *(f"{check} could not be done: {why}" for check, why in mended.audit.undone),
         *case.notes,
     ]
     if chosen.score is not None and mended.verdict is None:

@@ -1,4 +1,4 @@
-"""``audit``: every check on the data, one pass, one table."""
+"""``audit``: every check on the data, one table. A check that cannot be done says why, and the others are done."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kintsugi.core.batch import Outputs
-from kintsugi.core.errors import one_of
+from kintsugi.core.errors import BadArgument, BadData, MissingDependency, one_of
 from kintsugi.core.findings import Finding, Findings
 from kintsugi.core.progress import track
 from kintsugi.core.randomness import numpy_rng
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from kintsugi.api.case import Case
     from kintsugi.data.imageset import ImageSet
 
@@ -23,10 +25,17 @@ CHECKS = ("broken_files", "near_duplicates", "confident_learning", "group_gaps")
 
 @dataclass(frozen=True)
 class Audit:
-    """What the checks found, one :class:`Findings` a check."""
+    """What the checks found, one :class:`Findings` a check that could be done.
+
+    Attributes:
+        findings: of each check.
+        notes: what had to be assumed, and checks that do not apply to such data.
+        undone: name of each check that failed, and why.
+    """
 
     findings: tuple[Findings, ...]
     notes: tuple[str, ...] = ()
+    undone: tuple[tuple[str, str], ...] = ()
 
     @property
     def flagged(self) -> tuple[Finding, ...]:
@@ -41,6 +50,7 @@ class Audit:
         """Plain data, for JSON: counts and the flagged findings."""
         return {
             "notes": list(self.notes),
+            "undone": [{"check": check, "why": why} for check, why in self.undone],
             "checks": [
                 {
                     "check": each.card,
@@ -81,34 +91,27 @@ def audit(
             learn from these labels), else the model's, else pixels.
         save: write ``findings.parquet`` into the case's folder.
     """
-    from kintsugi.models.cache import embed
-    from kintsugi.models.encoder import ModelEncoder, PixelEncoder, open_encoder
+    from kintsugi.models.encoder import open_encoder
 
     for name in checks:
         one_of("checks", name, CHECKS)
     if isinstance(encoder, str):
         encoder = open_encoder(encoder, device=case.device)
-    elif encoder is None:
-        known = next((each for each in (case.teacher, case.model) if hasattr(each, "features")), None)
-        encoder = PixelEncoder() if known is None else ModelEncoder(known)
     whole = case.data if data is None else data
-    data, notes = whole, []
-    outputs: Outputs | None = None
-    found = []
+    answers = _Answers(case, whole, encoder)
+    found, undone = [], []
     for name in track(checks, "audit"):
-        if name == "broken_files":  # the one check that wants the images nobody can read
-            found.append(_auditor(name)(whole, None, numpy_rng(case.seed, "audit", name)))
-            continue
-        if outputs is None:
-            features = embed(encoder, data, cache=case.run.path("cache"), device=case.device)
-            readable = np.isfinite(features).all(axis=1)
-            data, features = data.select(np.flatnonzero(readable)), features[readable]
-            notes.append(f"Features come from {encoder.name}.")
-            outputs = _outputs(case, data, features, notes)
-        found.append(_auditor(name)(data, outputs, numpy_rng(case.seed, "audit", name)))
-    result = Audit(tuple(found), tuple(notes))
-    if save:
-        case.run.save_findings(*result.findings)
+        try:
+            # The first check wants the images that nobody can read as well.
+            data, outputs = (whole, None) if name == "broken_files" else answers.for_check(name)
+            if name == "confident_learning" and outputs is None:
+                continue
+            found.append(_auditor(name)(data, outputs, numpy_rng(case.seed, "audit", name)))
+        except (BadArgument, BadData, MissingDependency) as error:
+            undone.append((name, str(error)))
+    result = Audit(tuple(found), tuple(answers.notes), tuple(undone))
+    if save and found:
+        case.run.save_findings(*found)
     return result
 
 
@@ -118,14 +121,71 @@ def _auditor(name: str) -> Any:
     return find(name, "auditor").load()()
 
 
-def _outputs(case: Case, data: ImageSet, features: np.ndarray[Any, Any], notes: list[str]) -> Outputs:
-    """Held-out outputs with features: the black box's own, or cross-validated heads."""
-    if hasattr(case.model, "outputs") and case.held_out:
-        given: Outputs = case.model.outputs(data)
-        notes.append("Label checks use the predictions given, said to be held out.")
-        return Outputs(given.id, given.prob, features, True, given.source)
-    from kintsugi.training.crossval import cross_val_outputs
+class _Answers:
+    """The readable samples and held-out outputs of them, asked for once, on first need.
 
-    made = cross_val_outputs(features, data.labels, data.ids, len(data.classes), rng=numpy_rng(case.seed, "crossval"))
-    notes.append(f"Label checks use {made.source}, since the model may have seen these samples.")
-    return Outputs(made.id, made.prob, features, True, made.source)
+    Attributes:
+        notes: where features and outputs come from, or why there are no outputs.
+    """
+
+    def __init__(self, case: Case, data: ImageSet, encoder: Any) -> None:
+        self.case, self.data, self.encoder = case, data, encoder
+        self.notes: list[str] = []
+        self._outputs: Outputs | None = None
+        self._failure: Exception | None = None
+        self._asked = False
+
+    def for_check(self, name: str) -> tuple[ImageSet, Outputs | None]:
+        """What a check looks at. Outputs that could not be had fail the one check that lives on them."""
+        if not self._asked:
+            self._asked = True
+            try:
+                self._ask()
+            except (BadArgument, BadData, MissingDependency) as error:
+                self._failure = error
+        if self._failure is not None and name == "confident_learning":
+            raise self._failure
+        return self.data, self._outputs
+
+    def _ask(self) -> None:
+        from kintsugi.models.cache import embed
+        from kintsugi.models.encoder import ModelEncoder, PixelEncoder
+
+        encoder = self.encoder
+        if encoder is None:
+            models = (self.case.teacher, self.case.model)
+            known = next((each for each in models if callable(getattr(each, "features", None))), None)
+            encoder = PixelEncoder() if known is None else ModelEncoder(known)
+        features = embed(encoder, self.data, cache=self.case.run.path("cache"), device=self.case.device)
+        readable = np.isfinite(features).all(axis=1)
+        self.data, features = self.data.select(np.flatnonzero(readable)), features[readable]
+        self.notes.append(f"Features come from {encoder.name}.")
+        self._outputs = self._held_out(features)
+
+    def _held_out(self, features: NDArray[np.float32]) -> Outputs | None:
+        """The black box's own outputs where it never saw the samples, else those of cross-validated heads."""
+        case, data = self.case, self.data
+        said = case.held_out if case.held_out is not None else getattr(case.model, "held_out", None)
+        if hasattr(case.model, "outputs") and said:
+            given: Outputs = case.model.outputs(data)
+            self.notes.append("Label checks use the predictions given, said to be held out.")
+            return Outputs(given.id, given.prob, features, True, given.source)
+        from kintsugi.training.crossval import FOLDS, cross_val_outputs
+
+        counts = np.bincount(data.labels[data.labels >= 0], minlength=len(data.classes))
+        if np.count_nonzero(counts) < 2:
+            which = (
+                f"every label is {data.classes[int(counts.argmax())]!r}" if counts.any() else "no sample has a label"
+            )
+            self.notes.append(f"Labels were not checked, since {which}: there is nothing to mistake them for.")
+            return None
+        made = cross_val_outputs(
+            features,
+            data.labels,
+            data.ids,
+            len(data.classes),
+            folds=min(FOLDS, int(counts.sum())),
+            rng=numpy_rng(case.seed, "crossval"),
+        )
+        self.notes.append(f"Label checks use {made.source}, since the model may have seen these samples.")
+        return Outputs(made.id, made.prob, features, True, made.source)

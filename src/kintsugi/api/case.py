@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from kintsugi.api.parts import Parts, divide
 from kintsugi.core.devices import pick
 from kintsugi.core.errors import BadArgument, BadData
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from kintsugi.api.stress import Stress
     from kintsugi.core.batch import Outputs
     from kintsugi.core.verdict import Verdict
+    from kintsugi.data.source import Problem
 
 
 def load(
@@ -35,6 +38,7 @@ def load(
     names: Sequence[str] | None = None,
     classes: Any = None,
     weights: str | Path | None = None,
+    size: tuple[int, int] | None = None,
     held_out: bool | None = None,
     out: str | Path = "kintsugi-out",
     device: str = "auto",
@@ -55,11 +59,13 @@ def load(
         classes: names of the model's outputs in order, or a mapping from the data's classes to the model's, or a file
             of either; names and WordNet ids are matched without it.
         weights: the model's weights file, where its name alone does not say.
+        size: (height, width) that images are brought to for models that state none; needed where images differ in size.
         held_out: whether the model never saw these samples; None when nobody knows.
         out: folder of the runs.
         device: ``auto``, ``cpu``, ``cuda``...
         seed: every random stream is derived from it.
-        columns: names of the table's columns: ``label=``, ``split=``, ``id=``, ``path=``, ``mask=``...
+        columns: names of the table's columns: ``label=``, ``split=``, ``id=``, ``path=``, ``mask=``..., and ``root=``,
+            the folder its paths start from.
 
     Raises:
         KintsugiError: something cannot be read; the message says what to do.
@@ -75,7 +81,7 @@ def load(
 
         if spec is None:
             return None
-        return open_model(spec, data_classes=opened.classes, classes=own, weights=file, device=str(where))
+        return open_model(spec, data_classes=opened.classes, classes=own, weights=file, size=size, device=str(where))
 
     return Case(
         opened,
@@ -157,15 +163,35 @@ class Case:
             )
         return groups
 
-    def need_model(self, *, trainable: bool = False) -> Any:
-        """The model, or a clear answer that there is none (or that it cannot be trained)."""
-        if self.model is None:
-            raise BadArgument(
-                "No model was given.", "Name one with --model, such as timm:resnet18 or a predictions file."
+    @property
+    def remarks(self) -> list[Problem]:
+        """What is odd about the data and cost nothing: mislabelled extensions, empty classes, unknown labels."""
+        return [*(problem for problem in self.data.problems if problem.kept), *self.data.notes]
+
+    def need_classes(self) -> None:
+        """Refuse to repair where there is nothing to tell apart.
+
+        Raises:
+            BadData: fewer than two classes have labelled samples.
+        """
+        present = np.unique(self.data.labels[self.data.labels >= 0])
+        if len(present) < 2:
+            which = (
+                f"every labelled sample is {self.data.classes[int(present[0])]!r}"
+                if len(present)
+                else "none has a label"
             )
+            raise BadData(
+                f"There is nothing to tell apart: {which}.", "Give labelled samples of two classes; audit takes these."
+            )
+
+    def need_model(self, *, trainable: bool = False) -> Any:
+        """The model, or a clear answer that there is none (or that it has no weights to look into and to train)."""
+        if self.model is None:
+            raise BadArgument("No model was given.", "Name one with --model, such as timm:resnet18.")
         if trainable and not hasattr(self.model, "parameters"):
             raise BadArgument(
-                "The model is a black box (predictions or an exported graph) and cannot be repaired.",
+                "The model is a black box (predictions or an exported graph), which can only be audited and compared.",
                 "Give a model with weights, such as timm:NAME with --weights FILE.",
             )
         return self.model

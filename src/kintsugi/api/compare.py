@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kintsugi.core.errors import BadData
+from kintsugi.core.errors import BadData, require
 from kintsugi.core.randomness import numpy_rng
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def compare_models(
     """
     from kintsugi.prove.compare import compare
 
+    require(0 <= tolerance <= 1, "tolerance", tolerance, "a share from 0 to 1")
     whole = data if data is not None else case.parts.holdout
     (part, first), (other, second) = (case.ask(side, whole) for side in (before, after))
     if part.ids != other.ids:

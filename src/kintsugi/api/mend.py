@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kintsugi.api.rungs import Rung, ladder
-from kintsugi.core.errors import BadArgument, BadData, MissingDependency
+from kintsugi.core.errors import BadArgument, BadData, MissingDependency, require
 from kintsugi.core.files import read_json, write_json
 from kintsugi.core.progress import task
 
@@ -104,6 +104,9 @@ def mend(
         options: more options by rung, such as ``{"config": {"images": 200}}``.
     """
     model = case.need_model(trainable=True)
+    case.need_classes()
+    require(budget is None or budget >= 0, "budget", budget, "seconds from 0, or None")
+    require(0 <= tolerance <= 1, "tolerance", tolerance, "a share from 0 to 1")
     with case.run.locked():
         asked = {"start": start, "how": asdict(how) if how else None, "rungs": list(rungs or [])}
         case.run.start(case.config("mend", **asked, model=model.describe()))

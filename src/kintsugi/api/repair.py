@@ -67,6 +67,7 @@ def repair(
 
     one_of("start", start, STARTS)
     entry = find(with_, KINDS)
+    case.need_classes()
     train = data if data is not None else case.parts.train
     if case.attributes and "group" not in train.columns:
         train = train.with_column("group", case.groups(train).index)

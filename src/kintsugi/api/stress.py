@@ -15,6 +15,7 @@ from kintsugi.core.progress import task
 from kintsugi.core.randomness import numpy_rng, torch_rng
 from kintsugi.core.registry import find, of_kind
 from kintsugi.data.imageset import ImageSet
+from kintsugi.data.stream import none_read
 from kintsugi.models.predict import as_images, batches, evaluating
 
 if TYPE_CHECKING:
@@ -140,6 +141,8 @@ def _answers(case: Case, model: Any, data: ImageSet, change: Any, batch_size: in
 
 def _accuracy(kind: str, name: str, level: float, answers: Any, data: ImageSet, groups: Any) -> Row:
     known = (answers >= 0) & (data.labels >= 0)
+    if not known.any():
+        raise none_read(data)
     right = answers == data.labels
     by_group = [
         (float(right[m].mean()), groups.names[g]) for g in range(len(groups)) if len(m := _kept(groups, g, known))

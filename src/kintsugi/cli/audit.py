@@ -24,7 +24,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Audit and list what was found."""
+    """Audit and list what was found; 2 when a check could not be done."""
     from kintsugi.api.audit import CHECKS
 
     with progress(args):
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
             return planned(args, {"images": len(case.data), "checks": list(CHECKS), "encoder": args.encoder or "auto"})
         with case.run.locked():
             result = case.audit(encoder=args.encoder)
-    left_out = sum(not problem.kept for problem in case.data.problems)
+    left_out = len(case.data.problems.left_out)
     lines = [f"{len(case.data)} images, {len(case.data.classes)} classes, {left_out} left out"]
     for each in result.findings:
         count = each.summary.count
@@ -43,7 +43,10 @@ def run(args: argparse.Namespace) -> int:
         lines.append(f"\n{each.card}: {len(each.flagged)} flagged{estimate}")
         lines += [f"  {row.score:.3f}  {', '.join(row.ids)}: {row.why}" for row in each.flagged[:5]]
         lines += [f"  note: {note}" for note in each.summary.notes]
+    lines += [f"\n{check}: could not be done: {why}" for check, why in result.undone]
     lines += [*(f"\nnote: {note}" for note in result.notes), f"\nall findings: {case.run.path('findings.parquet')}"]
-    lines += noted(case)
-    answer(args, result, lines)
+    lines += ["", *more] if (more := noted(case)) else []
+    answer(args, result, lines, case)
+    if result.undone:
+        return 2
     return int(args.check and bool(result.flagged))

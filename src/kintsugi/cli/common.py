@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
+import os
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from kintsugi.core.files import plain
@@ -14,6 +17,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from kintsugi.api import Case
+    from kintsugi.data.source import Problem
+
+SHOWN = 10  # problems printed of a kind
 
 
 def data_options(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +32,7 @@ def data_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--split", help="column with the split")
     group.add_argument("--id", help="column with a stable id")
     group.add_argument("--path", help="column with the image's path")
+    group.add_argument("--root", help="folder that the paths in a table start from; the table's own if not given")
     group.add_argument(
         "--attribute", action="append", default=[], help="column that splits classes into groups; may repeat"
     )
@@ -45,6 +52,9 @@ def model_options(parser: argparse.ArgumentParser, *, model: bool = True) -> Non
     group.add_argument("--weights", help="weights file (safetensors, or read with weights_only)")
     group.add_argument(
         "--classes", help="names of the model's outputs in order, comma-separated, or a file of a mapping"
+    )
+    group.add_argument(
+        "--size", type=_size, help="side, or HEIGHTxWIDTH, that images are brought to for a model that states none"
     )
     group.add_argument("--teacher", help="robust model to learn from, named in the same ways")
     group.add_argument("--generator", help="image generator: a run folder or sd:NAME")
@@ -83,7 +93,8 @@ def case_of(args: argparse.Namespace, data: str, model: str | None = None) -> Ca
     """Open what the arguments name."""
     from kintsugi.api import load
 
-    columns = {name: getattr(args, name) for name in ("format", "label", "split", "id", "path") if getattr(args, name)}
+    given = ("format", "label", "split", "id", "path", "root")
+    columns = {name: getattr(args, name) for name in given if getattr(args, name)}
     return load(
         data,
         model if model is not None else getattr(args, "model", None),
@@ -94,6 +105,7 @@ def case_of(args: argparse.Namespace, data: str, model: str | None = None) -> Ca
         names=args.names,
         classes=classes_of(args),
         weights=args.weights,
+        size=args.size,
         held_out={"yes": True, "no": False, "auto": None}[args.held_out],
         out=args.out,
         device=args.device,
@@ -105,7 +117,7 @@ def case_of(args: argparse.Namespace, data: str, model: str | None = None) -> Ca
 def classes_of(args: argparse.Namespace) -> Any:
     """The model's classes: a list, or the path of a file."""
     text = args.classes
-    return _names(text) if text and "," in text else text
+    return _names(text) if text and "," in text and not os.path.exists(text) else text  # noqa: PTH110 - a Path raises on a long list
 
 
 def progress(args: argparse.Namespace) -> AbstractContextManager[None]:
@@ -126,18 +138,46 @@ def sizes(case: Case) -> dict[str, int]:
 
 
 def noted(case: Case) -> list[str]:
-    """What a reader must see of how data and models were opened."""
-    return [f"note: {note}" for note in case.notes]
+    """What a reader must see of how data and models were opened, and what of the data was left out."""
+    lines = [f"note: {note}" for note in case.notes]
+    for title, problems in (("left out", case.data.problems.left_out), ("note", case.remarks)):
+        lines += [f"{title}: {_told(problem)}" for problem in problems[:SHOWN]]
+        if len(problems) > SHOWN:
+            lines.append(f"{title}: {len(problems) - SHOWN:,} more of this kind; --json lists all")
+    return lines
 
 
-def answer(args: argparse.Namespace, result: Any, lines: list[str]) -> None:
-    """Print the result: JSON for machines, lines for people."""
+def _told(problem: Problem) -> str:
+    return f"{problem.where}: {problem.reason}{f' ({problem.detail})' if problem.detail else ''}"
+
+
+def visible(text: str) -> str:
+    """A line with the control characters in it escaped: a file's name must not break lines or drive the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def answer(args: argparse.Namespace, result: Any, lines: list[str], case: Case | None = None) -> None:
+    """Print the result: JSON for machines, with all that was left out of the case's data; lines for people."""
     if args.json:
-        json.dump(result if isinstance(result, dict) else result.as_dict(), sys.stdout, indent=2, default=plain)
+        said = dict(result if isinstance(result, dict) else result.as_dict())
+        if case is not None:
+            said["left_out"] = [asdict(problem) for problem in case.data.problems.left_out]
+            said["remarks"] = [asdict(problem) for problem in case.remarks]
+        json.dump(said, sys.stdout, indent=2, default=plain)
         print()
     else:
-        print("\n".join(lines))
+        for line in lines:
+            body = line.lstrip("\n")
+            print("\n" * (len(line) - len(body)) + visible(body))
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.lower().partition("x")
+    if not height.isdigit() or not (width or height).isdigit() or not int(height) * int(width or height):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: give a side such as 224, or HEIGHTxWIDTH")
+    return int(height), int(width or height)
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(","))
+    """Names between commas; one that holds a comma stands in double quotes."""
+    return tuple(part.strip() for part in next(csv.reader([text], skipinitialspace=True), []))

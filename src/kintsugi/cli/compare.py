@@ -32,7 +32,9 @@ def run(args: argparse.Namespace) -> int:
     with progress(args):
         case = case_of(args, args.data, None)
         sides = [
-            open_model(side, data_classes=case.data.classes, classes=classes_of(args), device=case.device)
+            open_model(
+                side, data_classes=case.data.classes, classes=classes_of(args), size=args.size, device=case.device
+            )
             for side in (args.before, args.after)
         ]
         verdict = case.compare(*sides, data=case.data if args.all else None, tolerance=args.tolerance)
@@ -44,5 +46,5 @@ def run(args: argparse.Namespace) -> int:
         for e in verdict.groups
     ]
     lines += noted(case)
-    answer(args, verdict, lines)
+    answer(args, verdict, lines, case)
     return int(args.check and verdict.word != "better")

@@ -44,5 +44,5 @@ def run(args: argparse.Namespace) -> int:
     lines += [("  ! " if row.flagged else "    ") + row.why for row in result.findings]
     lines += [f"agreement with {name} (adjusted Rand): {value:.2f}" for name, value in result.agreement.items()]
     lines += noted(case)
-    answer(args, result, lines)
+    answer(args, result, lines, case)
     return 0

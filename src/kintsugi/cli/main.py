@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        0 done; 1 a ``--check`` failed; 2 a bad argument or input; 130 interrupted.
+        0 done; 1 a ``--check`` failed; 2 a bad argument or input; 3 a defect of our own; 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     named = next((word for word in arguments if word in VERBS), None)
@@ -80,12 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KintsugiError as error:
         if args.debug:
             raise
-        if args.json:
-            print(json.dumps({"error": error.what, "remedy": error.remedy, "type": type(error).__name__}))
-        print(f"kintsugi {args.verb}: {error.what}", file=sys.stderr)
-        if error.remedy:
-            print(f"  {error.remedy}", file=sys.stderr)
-        return error.exit_code
+        return _refused(args, error.what, error.remedy, type(error).__name__, error.exit_code)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on from here", file=sys.stderr)
         return 130
@@ -93,6 +88,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of a pipe went away (`kintsugi methods | head`): not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if args.debug:
+            raise
+        why = f"{error.filename}: {error.strerror}." if error.filename else f"{error}."
+        return _refused(args, why, "Check the path, its permissions and the room on its disk.", type(error).__name__, 2)
+    except Exception as error:
+        if args.debug:
+            raise
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not loaded
+            remedy = "The memory is full: give a smaller --batch-size or --size, or --device cpu."
+            return _refused(args, str(error) or "out of memory", remedy, type(error).__name__, 2)
+        remedy = "This is a defect of Kintsugi: please report it with what --debug shows. Finished work is kept."
+        return _refused(args, f"{type(error).__name__}: {error}", remedy, type(error).__name__, 3)
+
+
+def _refused(args: argparse.Namespace, what: str, remedy: str, kind: str, code: int) -> int:
+    """Say what is wrong and what to do, for people and, with ``--json``, for programs."""
+    from kintsugi.cli.common import visible
+
+    if args.json:
+        print(json.dumps({"error": what, "remedy": remedy, "type": kind}))
+    print(visible(f"kintsugi {args.verb}: {what}"), file=sys.stderr)
+    if remedy:
+        print(f"  {visible(remedy)}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         done = case.mend(
             how=training_of(args), start=args.start, budget=args.budget, rungs=args.rung, tolerance=args.tolerance
         )
-    answer(args, done, [*noted(case), *summary(done)])
+    answer(args, done, [*noted(case), *summary(done)], case)
     return 0
 
 

@@ -56,5 +56,5 @@ def run(args: argparse.Namespace) -> int:
             verdict = case.compare(case.model, done.model)
     lines = [str(verdict), f"rule: {verdict.rule}", f"weights: {done.run.path('weights.safetensors')}"]
     lines += noted(case)
-    answer(args, {**done.as_dict(), "verdict": verdict.as_dict()}, lines)
+    answer(args, {**done.as_dict(), "verdict": verdict.as_dict()}, lines, case)
     return 0

@@ -46,5 +46,5 @@ def run(args: argparse.Namespace) -> int:
         name = row.name if row.kind in ("clean", "bias") else f"{row.name} {row.level:.3g}"
         lines.append(f"{name:32}{row.average:9.1%}{row.worst:13.1%}  {row.worst_group}")
     lines += noted(case)
-    answer(args, result, lines)
+    answer(args, result, lines, case)
     return 0

@@ -6,29 +6,52 @@ import contextlib
 import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from kintsugi.core.errors import BadData, StorageFull
+from kintsugi.core.errors import BadData, KintsugiError, StorageFull
+
+# Rust's libraries (safetensors) raise errors of their own; the system's number stands at the end of the text.
+_RUST = re.compile(r"\(os error (\d+)\)")
 
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a refused write into one clear error naming ``path``."""
+    """Turn what the system says against writing ``path`` into one clear error naming it.
+
+    Raises:
+        StorageFull: the disk, the quota or the largest size of a file is exhausted.
+        BadData: the path cannot be written for another reason.
+    """
     try:
         yield
-    except StorageFull:
+    except KintsugiError:
         raise
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        number = _system_number(error)
+        if number is None:
+            raise
+        why = os.strerror(number)
+        if number in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull(
                 f"The disk is full while writing {path}.", "Free some room; what was there before is intact."
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise BadData(f"{path} cannot be written ({error.strerror}).", "Choose another --out folder.") from error
-        raise
+        if number == errno.EFBIG:
+            raise StorageFull(
+                f"{path} grows larger than a file may be here ({why}).",
+                "Raise the limit (ulimit -f), or choose another --out folder; what was there before is intact.",
+            ) from error
+        raise BadData(f"{path} cannot be written ({why}).", "Choose another --out folder.") from error
+
+
+def _system_number(error: Exception) -> int | None:
+    if isinstance(error, OSError):
+        return error.errno
+    found = _RUST.search(str(error))
+    return int(found[1]) if found else None
 
 
 @contextlib.contextmanager
@@ -97,12 +120,39 @@ def read_json(path: Path | str) -> Any:
 
 
 def append_line(path: Path | str, record: Any) -> None:
-    """Append one JSON line and flush it. A line cut by a crash is ignored by :func:`read_lines`."""
+    """Append one JSON line. A line cut by a crash is taken off first; a full disk leaves the file as it was."""
     target = Path(path)
+    line = (json.dumps(record, sort_keys=True, default=plain) + "\n").encode()
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(record, sort_keys=True, default=plain) + "\n")
+        with target.open("ab+", buffering=0) as stream:
+            whole = _mended_end(stream)
+            try:
+                rest = memoryview(line)
+                while rest:  # on a disk that fills up, the first write may take a part and only the second fail
+                    rest = rest[stream.write(rest) :]
+            except OSError:
+                stream.truncate(whole)
+                raise
+
+
+def _mended_end(stream: IO[bytes]) -> int:
+    """End a log's last line: a whole one with a line end, a torn one by taking it off. The log's length then."""
+    size = stream.seek(0, os.SEEK_END)
+    if not size:
+        return 0
+    stream.seek(size - 1)
+    if stream.read(1) == b"\n":
+        return size
+    stream.seek(0)
+    content = stream.read()
+    start = content.rfind(b"\n") + 1
+    try:
+        json.loads(content[start:])
+    except ValueError:
+        return stream.truncate(start)
+    stream.write(b"\n")
+    return size + 1
 
 
 def read_lines(path: Path | str) -> list[Any]:

@@ -98,6 +98,8 @@ class Run:
             write_json(path, wanted)
             return False
         found = read_json(path)
+        if not isinstance(found, dict):
+            raise BadData(f"{path} is not the record of a run.", "Choose another --out folder, or remove this one.")
         if found != wanted:
             keys = set(found) | set(wanted)
             differ = sorted(key for key in keys if found.get(key) != wanted.get(key))

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from kintsugi.core.errors import one_of
 
 WORDS = ("better", "worse", "not proven")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names of groups in one line, each quoted, since they hold commas: ``'label=cat, place=sea', 'label=dog'``."""
+    return ", ".join(map(repr, names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,7 @@ class Verdict:
         low, high = self.interval
         line = f"{self.word}: {100 * self.effect:+.1f} points (95% interval {100 * low:+.1f} to {100 * high:+.1f})"
         if self.worse:
-            line += f"; got worse: {', '.join(self.worse)}"
+            line += f"; got worse: {listed(self.worse)}"
         return line
 
     def as_dict(self) -> dict[str, Any]:

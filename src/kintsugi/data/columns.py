@@ -128,7 +128,7 @@ def assemble(
         if name not in known:
             raise BadArgument(f"{where} has no column {name!r}.", f"It has: {', '.join(known)}.")
 
-    made: dict[str, Any] = {"id": _ids(table, role["id"], columns.id is not None, ids, where)}
+    made: dict[str, Any] = {"id": _ids(table, role["id"], columns.id is not None, ids, where, problems)}
     voices = [table.column(name) for name in columns.annotators]
     if not voices and "annotators" in known and pa.types.is_list(table.schema.field("annotators").type):
         voices, known = [table.column("annotators")], [name for name in known if name != "annotators"]
@@ -167,13 +167,17 @@ def _fitting(name: str, column: pa.ChunkedArray, classes: int) -> Any:
     return None
 
 
-def _ids(table: pa.Table, column: str | None, named: bool, ids: Sequence[str], where: str) -> pa.Array:
+def _ids(
+    table: pa.Table, column: str | None, named: bool, ids: Sequence[str], where: str, problems: Problems
+) -> pa.Array:
     if column is None:
         return pa.array(ids, pa.string())
     values = _undictionaried(table.column(column))
     if values.null_count:
         if named:
             raise BadData(f"The id column {column!r} of {where} has empty cells.", "Give every sample an id.")
+        detail = f"{column!r} has {values.null_count} empty cells: samples are called by their files"
+        problems.append(Problem("", where, "ids not taken", detail, kept=True))
         return pa.array(ids, pa.string())
     return values.cast(pa.string())
 
@@ -273,7 +277,7 @@ def _named(values: list[int | str], classes: Sequence[str], where: str) -> tuple
             shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
             raise BadData(
                 f"The label {value!r} in {where} is outside the {len(names)} classes ({shown}).",
-                "Give the full class list with classes, or correct the label.",
+                "Give the full class list (--names, or classes=), or correct the label.",
             )
         found[value] = index
     return names, found

@@ -23,7 +23,7 @@ class Folder:
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).resolve()
         if not self.root.is_dir():
-            raise BadData(f"{root} is not a folder.", "Name the folder that holds the images with root.")
+            raise BadData(f"{root} is not a folder.", "Name the folder that holds the images (--root).")
         self._parents: dict[str, str] = {}  # a folder is resolved once, however many files lie in it
 
     def file(self, name: str) -> Path:

@@ -2,8 +2,10 @@
 
 The usual ways, stated: EXIF orientation is applied; grey and palette images become RGB; transparency is composited
 over white, as a browser shows it (torchvision's ``ImageFolder`` drops the alpha channel instead, which uncovers
-whatever colour lies hidden under it); CMYK is converted without its profile; 16-bit values are scaled by 1/257; floats
-are read as 0..1; of several frames the first is taken. The content decides what a file is, never its extension.
+whatever colour lies hidden under it); an embedded colour profile is applied, so that all pixels are sRGB (of 16-bit
+images and floats it is ignored); CMYK without a profile is converted by its complement; 16-bit values are scaled by
+1/257; floats are read as 0..1; of several frames the first is taken. The content decides what a file is, never its
+extension.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from kintsugi.data.colour import BadProfile, to_srgb
 from kintsugi.data.source import BadImage
 
 if TYPE_CHECKING:
@@ -33,6 +36,9 @@ _one_large = threading.Lock()
 # Shrinking on loading stops at this many times the wanted size: what is left to antialiased resizing (Pillow's
 # thumbnails use 2; at 3 its documentation calls the difference invisible).
 _SLACK = 3.0
+
+# Image files that not every Pillow decodes: never taken for "other files" by their names.
+FOREIGN = frozenset((".avif", ".heic", ".heif", ".jxl"))
 
 # Between Pillow's warning level and BOMB_PIXELS we decode on purpose.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -99,7 +105,7 @@ def picture(
     def work(opened: Image.Image) -> Image.Image:
         if note is not None and isinstance(content, Path):
             _check_extension(content, str(opened.format), note)
-        return upright_rgb(opened, enough)
+        return upright_rgb(opened, enough, note)
 
     return decode_with(work, content, where)
 
@@ -132,9 +138,13 @@ def _opened(content: Content, where: str) -> Image.Image:
     except FileNotFoundError as error:
         raise BadImage(where, "missing", "there is no such file") from error
     except UnidentifiedImageError as error:
+        if isinstance(content, Path) and content.suffix.lower() in FOREIGN - Image.registered_extensions().keys():
+            raise BadImage(
+                where, "unreadable", f"this Pillow has no decoder for {content.suffix}; convert it to PNG or JPEG"
+            ) from error
         raise BadImage(where, "not an image", "its content is of no known format, or its header is cut off") from error
     except Image.DecompressionBombError as error:
-        raise BadImage(where, "bomb", f"over {BOMB_PIXELS / 1e6:.0f} megapixels; not decoded") from error
+        raise BadImage(where, "bomb", f"over {BOMB_PIXELS // 10**6} megapixels; not decoded") from error
     except OSError as error:  # the system's errors have a number, the codecs' have none
         reason = _reason(error) if error.errno is None else "unreadable"
         raise BadImage(where, reason, error.strerror or str(error)) from error
@@ -158,13 +168,16 @@ def _check_extension(path: PurePath, found: str, note: Note) -> None:
         note("mislabelled extension", f"named {path.suffix} but holds {found}; read as {found}")
 
 
-def upright_rgb(opened: Image.Image, enough: tuple[int, int] | None = None) -> Image.Image:
+def upright_rgb(opened: Image.Image, enough: tuple[int, int] | None = None, note: Note | None = None) -> Image.Image:
     """An opened picture as upright RGB; see :func:`picture`."""
     if enough is not None:
         _draft(opened, enough)
     opened.load()
     turn = _TURNS.get(_orientation(opened))
-    image = _rgb(_reduced(opened, enough))
+    image = _reduced(opened, enough)
+    if (profile := opened.info.get("icc_profile")) and not image.mode.startswith(("I", "F")):
+        image = _in_srgb(image, profile, note)
+    image = _rgb(image)
     return image if turn is None else image.transpose(turn)
 
 
@@ -204,6 +217,16 @@ def _orientation(opened: Image.Image) -> int:
         return int(opened.getexif().get(0x0112, 1))
     except Exception:  # EXIF is parsed from untrusted bytes and may fail in any way
         return 1
+
+
+def _in_srgb(image: Image.Image, profile: bytes, note: Note | None) -> Image.Image:
+    straight = {"La": "LA", "RGBa": "RGBA"}.get(image.mode)
+    try:
+        return to_srgb(image.convert(straight) if straight else image, profile)
+    except BadProfile as error:
+        if note is not None:
+            note("colour profile", f"not applied: {error}")
+        return image
 
 
 def _rgb(image: Image.Image) -> Image.Image:

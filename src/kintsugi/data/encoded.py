@@ -6,19 +6,23 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kintsugi.core.progress import task
 from kintsugi.data.decode import Content, decode, header, picture
 from kintsugi.data.source import BadImage, Problem
+from kintsugi.data.stream import cores
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
 
-_END = 4096  # bytes hashed at either end of an encoded image
+_BYTES = 16  # of a digest
+_PART = 256  # images hashed by one job
 
 
 class Encoded(ABC):
@@ -70,31 +74,43 @@ class Encoded(ABC):
     def _note(self, row: int, reason: str, detail: str) -> None:
         self.notes[row] = Problem("", self.where(row), reason, detail, kept=True)
 
+    def digest(self, row: int) -> bytes:
+        """16 bytes that name the encoded image, read once and then remembered; empty where it cannot be had."""
+        known = self._digests[row]
+        if known is None:
+            known = self._digests[row] = self._hash(row)
+        return known
+
     @cached_property
-    def fingerprint(self) -> str:
-        """Hash of every image's length and of the 4 KiB at either end of it.
+    def _digests(self) -> list[bytes | None]:
+        return [None] * len(self)
 
-        Not the whole content: naming a million photographs must not mean reading them all. Nor names or times: a
-        copy of the data elsewhere is the same data.
-        """
-        digest = hashlib.blake2b(digest_size=16)
-        for size, ends in (self._ends(row) for row in range(len(self))):
-            digest.update(size.to_bytes(8, "little", signed=True))
-            digest.update(ends)
-        return digest.hexdigest()
-
-    def _ends(self, row: int) -> tuple[int, bytes]:
+    def _hash(self, row: int) -> bytes:
         try:
             found = self.encoded(row)
             if not isinstance(found, Path):
-                return len(found), bytes(found[:_END]) + bytes(found[max(_END, len(found) - _END) :])
+                return hashlib.blake2b(found, digest_size=_BYTES).digest()
             with found.open("rb", buffering=0) as stream:
-                size = os.fstat(stream.fileno()).st_size
-                head = stream.read(_END)
-                stream.seek(max(_END, size - _END))
-                return size, head + stream.read(_END)
+                return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=_BYTES)).digest()
         except (BadImage, OSError):
-            return -1, b""  # an image that cannot be had is part of what the data is
+            return b""  # an image that cannot be had is part of what the data is
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of every image's bytes: a decision or a half-done run never meets other data than its own.
+
+        All bytes are read, once and by all cores: that is little beside decoding them, embeddings are kept under the
+        same digests, and less would not do. The ends of a file miss a change between them, its time of change differs
+        in every copy, and a copy of the data elsewhere is the same data.
+        """
+        parts = [range(start, min(start + _PART, len(self))) for start in range(0, len(self), _PART)]
+        whole = hashlib.blake2b(digest_size=_BYTES)
+        with task("read the data", len(self)) as tracker, ThreadPoolExecutor(cores()) as pool:
+            for part, digests in zip(parts, pool.map(lambda rows: [*map(self.digest, rows)], parts), strict=True):
+                for digest in digests:
+                    whole.update(len(digest).to_bytes(1, "little") + digest)
+                tracker.advance(len(part))
+        return whole.hexdigest()
 
 
 class Files(Encoded):

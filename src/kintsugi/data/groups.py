@@ -48,7 +48,7 @@ class Groups:
         known = sorted({row for row in rows if None not in row}, key=lambda row: tuple(map(_natural, row)))
         place = {row: number for number, row in enumerate(known)}
         index = np.array([place.get(row, -1) for row in rows], dtype=np.int64)
-        names = tuple(", ".join(f"{name}={value}" for name, value in zip(texts, row, strict=True)) for row in known)
+        names = tuple(", ".join(map(_part, texts, row)) for row in known)
         return cls(index, names, source)
 
     def __len__(self) -> int:
@@ -66,6 +66,11 @@ class Groups:
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Groups:
         """The groups of some rows, names kept."""
         return Groups(self.index[np.asarray(rows, dtype=np.int64)], self.names, self.source)
+
+
+def _part(name: str, value: str) -> str:
+    """``place=beach``; a value that could be read as several parts is quoted, so that no two groups share a name."""
+    return f"{name}={value!r}" if ", " in value else f"{name}={value}"
 
 
 def _text(value: Any) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -51,7 +52,9 @@ class Pictures(Protocol):
 
 @runtime_checkable
 class Contents(Protocol):
-    """A source of encoded images that hands out the bytes themselves, so that writers need not encode again."""
+    """A source of encoded images that hands out the bytes themselves, so that writers need not encode again, and names
+    them, so that caches need not decode.
+    """
 
     def content(self, row: int) -> bytes:
         """The encoded image.
@@ -59,6 +62,9 @@ class Contents(Protocol):
         Raises:
             BadImage: it cannot be read.
         """
+
+    def digest(self, row: int) -> bytes:
+        """16 bytes that name the encoded image; empty where it cannot be had."""
 
 
 class BadImage(BadData):
@@ -113,6 +119,19 @@ class Problems(list[Problem]):
         """Record several."""
         for problem in problems:
             self.append(problem)
+
+    @property
+    def left_out(self) -> list[Problem]:
+        """Those that cost an image or a row."""
+        return [problem for problem in self if not problem.kept]
+
+    def counted(self, ids: Iterable[str] | None = None) -> str:
+        """What was left out (of some samples), by reason, and the first: ``3 empty, 1 bomb; first cat/0.jpg``."""
+        wanted = None if ids is None else set(ids)
+        out = [problem for problem in self.left_out if wanted is None or problem.id in wanted]
+        counts = Counter(problem.reason for problem in out)
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
+        return f"{reasons}; first {out[0].where}" if out else "nothing was left out"
 
 
 class ArraySource:

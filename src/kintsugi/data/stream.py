@@ -101,6 +101,14 @@ def stream(
     return decoder.inline(batches) if threads == 0 else decoder.parallel(batches, threads)
 
 
+def none_read(data: ImageSet, what: str = "") -> BadData:
+    """The error for a pass that met no image it could read, with the reasons."""
+    return BadData(
+        f"None of the {len(data)} {what}images could be read ({data.problems.counted(data.ids)}).",
+        "Restore them, or name other images.",
+    )
+
+
 def cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -164,5 +172,8 @@ class _Decoder:
         shapes = {image.shape for image in images}
         if len(shapes) > 1:
             some = ", ".join(f"{height} x {width}" for height, width, _ in sorted(shapes)[:3])
-            raise BadData(f"The images differ in size ({some}...).", "Give size=(height, width).")
+            raise BadData(
+                f"The images differ in size ({some}...).",
+                "Give the size they are brought to: --size SIDE, or size=(height, width).",
+            )
         yield np.asarray(kept, dtype=np.int64), np.stack(images)

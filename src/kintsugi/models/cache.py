@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import time
 import warnings
@@ -15,7 +14,8 @@ import torch
 from kintsugi.core.errors import BadData, require
 from kintsugi.core.files import write_with
 from kintsugi.core.progress import task
-from kintsugi.data.source import ArraySource, BadImage, Contents, Joined
+from kintsugi.data.source import ArraySource, Contents, Joined
+from kintsugi.data.stream import none_read
 from kintsugi.models.predict import as_images, batches, evaluating
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def embed(
         store.write(fresh)
     vectors.update(fresh)
     if not vectors:
-        raise BadData(f"None of the {len(data)} images could be read.", "See the recorded problems.")
+        raise none_read(data)
     missing = np.full(len(next(iter(vectors.values()))), np.nan, dtype=np.float32)
     return np.stack([vectors.get(key, missing) for key in keys])
 
@@ -103,8 +103,8 @@ def _key(source: Source, row: int) -> bytes:
     if isinstance(source, Joined):
         return _key(*source.find(row))
     if isinstance(source, Contents):
-        with contextlib.suppress(BadImage):  # decoding meets it again, and records it
-            return _hash(b"encoded", source.content(row))
+        if digest := source.digest(row):  # if there is none, decoding meets the bad image again, and records it
+            return digest
     elif isinstance(source, ArraySource):
         image = np.ascontiguousarray(source.read(row))
         return _hash(repr(image.shape).encode(), image.data)

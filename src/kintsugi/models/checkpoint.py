@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,7 +69,9 @@ def _npz(file: Path) -> dict[str, torch.Tensor]:
 
 def _torch(file: Path) -> Any:
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # torch warns that its safe reader may not know all of a foreign pickle
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         text = str(error)
         if any(sign in text for sign in ("Unsupported global", "GLOBAL", "Unsupported operand", "Unsupported class")):
@@ -87,7 +90,9 @@ def _would_execute(file: Path, what: str) -> BadCheckpoint:
 
 
 def _culprit(text: str) -> str:
-    for sign in ("GLOBAL ", "Unsupported class ", "Unsupported operand "):
+    if "Unsupported operand " in text:  # a number only pickle's own reader knows: torch.save never writes it
+        return "it is a bare pickle"
+    for sign in ("GLOBAL ", "Unsupported class "):
         if sign in text:
             return text.partition(sign)[2].split()[0].strip("`'\"")
     return "a pickled object"

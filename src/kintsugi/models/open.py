@@ -46,6 +46,7 @@ def open_model(
     weights: Path | str | None = None,
     device: str | torch.device = "cpu",
     preprocess: Preprocess | None = None,
+    size: tuple[int, int] | None = None,
     seed: int = 0,
     **options: Any,
 ) -> TorchModel | BlackBox:
@@ -60,6 +61,7 @@ def open_model(
             have none and start at random.
         device: where to put it.
         preprocess: overrides what the checkpoint's configuration says.
+        size: (height, width) to bring images to where the model states none; images of one size need none.
         seed: of random weights.
         options: of the adapter: ``prompts`` for ``open_clip``, ``channels``, ``width`` for ``small``,
             ``held_out`` for predictions.
@@ -80,6 +82,8 @@ def open_model(
     model = _opened(spec, data_classes, names, weights, device, preprocess, seed, options)
     if data_classes is not None and (tuple(model.classes) != tuple(data_classes) or mapping is not None):
         model = _mapped(model, data_classes, mapping)
+    if isinstance(model, TorchModel) and size is not None and model.preprocess.size is None:
+        model.preprocess.size = size
     if isinstance(model, nn.Module):
         model.eval()
         model.to(device)

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from kintsugi.core.batch import Outputs
-from kintsugi.core.errors import BadArgument, BadData, require
+from kintsugi.core.errors import BadArgument, require
 from kintsugi.core.progress import task
+from kintsugi.data.stream import none_read
 from kintsugi.models.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def predict(
             ids += [data.ids[int(row)] for row in rows]
             tracker.advance(len(rows))
     if not ids:
-        raise BadData(f"None of the {len(data)} images could be read.", "See the recorded problems.")
+        raise none_read(data)
     return Outputs(ids, np.concatenate(probs), np.concatenate(vectors) if features else None, held_out, source="model")
 
 
@@ -97,10 +98,17 @@ def batches(
     exact and differentiable.
     """
     fit = "crop"
-    if size is None and preprocess is not None and getattr(data.source, "gather", None) is None:
-        size, fit = preprocess.decode
+    if size is None:
+        size, fit = decoded(data, preprocess)
     order: Any = None if rows is None else [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
     return data.stream(batch_size, size=size, fit=fit, order=order)
+
+
+def decoded(data: ImageSet, preprocess: Preprocess | None) -> tuple[tuple[int, int] | None, str]:
+    """Size and fit to decode a data set to for a model: what it scales to, None where images go in as they are."""
+    if preprocess is None or getattr(data.source, "gather", None) is not None:
+        return None, "crop"
+    return preprocess.decode
 
 
 def as_images(image: NDArray[np.uint8], device: torch.device | str) -> torch.Tensor:

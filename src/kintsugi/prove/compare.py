@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kintsugi.core.errors import BadData, require
-from kintsugi.core.verdict import Effect, Verdict
+from kintsugi.core.verdict import Effect, Verdict, listed
 from kintsugi.ops.statistics import appearance, bootstrap_sums, holm, mcnemar, percentile_interval
 
 if TYPE_CHECKING:
@@ -289,10 +289,10 @@ def _rule(table: _Table, decided: Effect, worst: Effect | None, average: Effect,
     ]
     small = [name for name, n in zip(table.names, table.sources, strict=True) if 0 < n < FEWEST]
     if small:
-        parts.append(f"too small to decide (fewer than {FEWEST} {table.unit}): {', '.join(small)}")
+        parts.append(f"too small to decide (fewer than {FEWEST} {table.unit}): {listed(small)}")
     empty = [name for name, n in zip(table.names, table.sources, strict=True) if n == 0]
     if empty:
-        parts.append(f"without samples here: {', '.join(empty)}")
+        parts.append(f"without samples here: {listed(empty)}")
     unknown = int((table.group == len(table.names)).sum())
     if unknown:
         parts.append(f"{unknown} samples of unknown group count for the average only")

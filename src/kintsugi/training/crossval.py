@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+FOLDS = 5
+
+
 def cross_val_outputs(
     features: NDArray[Any],
     label: NDArray[np.int64],
     ids: Sequence[str],
     num_classes: int,
     *,
-    folds: int = 5,
+    folds: int = FOLDS,
     rng: np.random.Generator,
     C: float = 1.0,
     groups: NDArray[np.int64] | Sequence[tuple[int, int]] | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from kintsugi.core.batch import Batch
 from kintsugi.core.errors import BadData
 from kintsugi.data.source import ArraySource, Joined, Source
 from kintsugi.data.stream import resized
+from kintsugi.models.predict import decoded
 from kintsugi.training.grouping import group_index
 
 if TYPE_CHECKING:
@@ -31,8 +32,10 @@ class Feed:
 
     Args:
         data: the image set.
-        size: (height, width) to decode to; None keeps the images' own.
-        fit: ``crop``, ``squash`` or ``pad``.
+        size: (height, width) to decode to; None takes what ``model`` scales to, and without a model (or one that
+            states no size) keeps the images' own, as images in memory always do.
+        fit: ``crop``, ``squash`` or ``pad``, together with ``size``.
+        model: whose preprocessing says the size.
         workers: decoding threads.
         device: where the batches go.
     """
@@ -43,9 +46,12 @@ class Feed:
         *,
         size: tuple[int, int] | None = None,
         fit: str = "crop",
+        model: Any = None,
         workers: int | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
+        if size is None and model is not None:
+            size, fit = decoded(data, getattr(model, "preprocess", None))
         self.data, self.size, self.fit, self.workers = data, size, fit, workers
         self.device = torch.device(device)
         self._label = self._column(data.labels)

@@ -21,6 +21,7 @@ from kintsugi.core import progress
 from kintsugi.core.errors import BadArgument, BadCheckpoint, BadData, KintsugiError
 from kintsugi.core.randomness import derive, numpy_rng
 from kintsugi.core.run import Run
+from kintsugi.data.stream import none_read
 from kintsugi.training import checkpoint
 from kintsugi.training.average import Average
 from kintsugi.training.describe import describe, describe_data, describe_net
@@ -172,7 +173,7 @@ class _Loop:
         self.objective.to(device)  # and after it, for what it made
         if self.processes.world > 1:
             self.processes.same([*self.model.state_dict().values(), *self.objective.state_dict().values()])
-        self.feed = Feed(self.data, size=how.size, fit=how.fit, workers=how.workers, device=device)
+        self.feed = Feed(self.data, size=how.size, fit=how.fit, model=self.model, workers=how.workers, device=device)
         self.average = None
         if how.ema is not None or how.ema_power is not None:
             self.average = Average(self.model, how.ema, how.ema_power)
@@ -210,7 +211,7 @@ class _Loop:
             if not last and self._over():
                 return False
         if not met:
-            raise BadData("No image of the training data could be read.", "See the data's problems.")
+            raise none_read(self.data, "training ")
         return True
 
     def _over(self) -> bool:

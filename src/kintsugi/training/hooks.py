@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kintsugi.core.errors import BadArgument, BadData, one_of, require
+from kintsugi.data.stream import none_read
 from kintsugi.training.feed import Feed
 
 if TYPE_CHECKING:
@@ -117,9 +118,8 @@ class Validate(Hook):
 
     def on_start(self, loop: Loop) -> None:
         """Find the images."""
-        how = loop.how
-        device = loop.optimizer.processes.device
-        self._feed = Feed(self.data, size=how.size, fit=how.fit, workers=how.workers, device=device)
+        how, device = loop.how, loop.optimizer.processes.device
+        self._feed = Feed(self.data, size=how.size, fit=how.fit, model=loop.model, workers=how.workers, device=device)
 
     def on_epoch(self, loop: Loop) -> None:
         """Validate, if it is time."""
@@ -151,7 +151,7 @@ class Validate(Hook):
                 if batch.group is not None:
                     groups.append(batch.group)
         if not hits:
-            raise BadData("No image of the validation data could be read.", "See its problems.")
+            raise none_read(self.data, "validation ")
         hit = torch.cat(hits).double()
         values = {"valid_loss": float(torch.cat(losses).mean()), "valid_accuracy": float(hit.mean())}
         if groups:

@@ -147,6 +147,27 @@ def test_what_is_no_data(tmp_path):
         open_data(3)
 
 
+def test_a_change_anywhere_in_a_file_is_other_data(tmp_path):
+    path = put(class_folders(tmp_path) / "cat" / "large.bmp", encoded(image(1, 100, 100), "BMP"))
+    before = open_data(tmp_path)
+    fingerprint, content = before.fingerprint, bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1  # far from either end, and the length stays
+    times = path.stat()
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert open_data(tmp_path).fingerprint != fingerprint
+    assert before.fingerprint == fingerprint  # read once
+
+
+def test_an_image_that_cannot_be_had_is_part_of_what_the_data_is(tmp_path):
+    whole = open_data(class_folders(tmp_path))
+    assert whole.fingerprint
+    broken = open_data(tmp_path)
+    (tmp_path / "cat" / "0.png").unlink()
+    assert broken.source.digest(0) == b""
+    assert broken.fingerprint != whole.fingerprint
+
+
 def test_a_copy_elsewhere_is_the_same_data(tmp_path):
     one = open_data(class_folders(tmp_path / "a"))
     two = open_data(class_folders(tmp_path / "b"))

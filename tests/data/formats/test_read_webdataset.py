@@ -85,8 +85,10 @@ def test_damaged_shards(tmp_path):
     (tmp_path / "c.tar").write_bytes(b"no tar" * 400)
     with pytest.raises(BadData, match=r"c.tar is not a tar file"):
         open_data(tmp_path / "c.tar")
-    with pytest.raises(BadData, match=r"x.json is not JSON"):
-        open_data(shard(tmp_path / "d.tar", [("x.png", encoded(image(0))), ("x.json", b"{")]))
+    torn = shard(tmp_path / "d.tar", [("x.png", encoded(image(0))), ("x.json", b"{"), ("y.png", encoded(image(1)))])
+    data = open_data(torn)
+    assert data.ids == ["x", "y"]  # the images are whole, and kept
+    assert reasons(data)[f"{torn}:x.json"] == "corrupt"
     with pytest.raises(BadData, match="holds no images"):
         open_data(shard(tmp_path / "e.tar", [("x.txt", b"words")]))
     facts = b'{"id": "0"}'

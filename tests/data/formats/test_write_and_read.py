@@ -1,10 +1,13 @@
 """What is written comes back: ids, labels, classes, columns, masks and, for encoded images, the very bytes."""
 
+import csv
 import errno
+import json
 import os
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from data_pictures import class_folders, encoded, image, put
 from hypothesis import given, settings
@@ -61,6 +64,44 @@ def test_round_trip_of_arrays(tmp_path_factory, form, data):
     if data.draw(st.booleans()):
         made = made.with_targets(made.soft_labels() * 0.9 + 0.1 / len(classes))
     assert_same(write_data(made, tmp_path_factory.mktemp("write") / TARGETS[form], form), made)
+
+
+AWKWARD = (
+    "plain", "sp ace", " before", "after ", "com,ma", 'quo"te', "apos'trophe", "new\nline", "car\rriage", "tab\tstop",
+    "back\\slash", "sla/sh", "..", "ünï", "漢字", "🌸", "e\u0301", "é", "\u202ertl", "null", "007", "7", "-1", "1.0",
+    "True", "a|b", "=SUM(A1)", "{json}", "%s", "x" * 300,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_awkward_names_of_samples_classes_and_values_come_back(tmp_path, form):
+    images = np.stack([image(k) for k in range(len(AWKWARD))])
+    data = ImageSet.from_arrays(images, range(len(AWKWARD)), AWKWARD, id=AWKWARD, place=AWKWARD)
+    assert_same(write_data(data, tmp_path / TARGETS[form], form), data)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl", "t.parquet", "t.npz"])
+def test_awkward_names_are_read_from_every_kind_of_table(tmp_path, name):
+    for k in range(len(AWKWARD)):
+        put(tmp_path / f"{k}.png", encoded(image(k)))
+    rows = [{"id": each, "file, name": f"{k}.png", "label": each} for k, each in enumerate(AWKWARD)]
+    path = tmp_path / name
+    if path.suffix in (".csv", ".tsv"):
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, rows[0], delimiter="\t" if path.suffix == ".tsv" else ",")
+            writer.writeheader()
+            writer.writerows(rows)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    elif path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        images = np.stack([image(k) for k in range(len(AWKWARD))])
+        np.savez(path, x=images, y=np.array(AWKWARD), id=np.array(AWKWARD))
+    data = open_data(path, path=None if path.suffix == ".npz" else "file, name")
+    assert data.ids == list(AWKWARD)
+    assert [data.classes[k] for k in data.labels] == list(AWKWARD)
+    assert data.problems == []
 
 
 @pytest.mark.parametrize("form", WRITERS)

@@ -89,7 +89,7 @@ class BrokenFiles:
                 found.append(_finding(data.ids[row], check, 0.5 + 0.5 * float(part), why, {check: float(value[row])}))
         found += self._odd(data, shapes)
         found += _unreadable(data)
-        broken = sum(row.check == "unreadable" for row in found)
+        broken = int(np.isnan(measures[:, 0]).sum())
         note = f"{broken} of {len(data)} images cannot be read."
         return Findings.of(found, CARD.name, vars(self), Summary(0.5, float(len(found)), None, (note,)))
 

@@ -101,6 +101,8 @@ def detect(path: Path | str) -> str:
         BadData: there is nothing there, or no format recognises it.
     """
     place = Path(path)
+    if not str(path).strip():
+        raise BadArgument.of("data", path, f"a path: {_SHAPES}")
     if str(path).startswith("hf:"):
         return "huggingface"
     if not place.exists():

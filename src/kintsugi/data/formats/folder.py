@@ -21,6 +21,7 @@ from kintsugi.core.files import atomic, write_with
 from kintsugi.data import export
 from kintsugi.data.columns import SPLITS, USUAL, Columns, assemble
 from kintsugi.data.confine import printable
+from kintsugi.data.decode import FOREIGN
 from kintsugi.data.encoded import Files
 from kintsugi.data.formats import table as tables
 from kintsugi.data.source import Problem
@@ -158,7 +159,7 @@ class _Scan:
 def _is_image(name: str) -> bool:
     """By extension; files without one are tried, and the content decides when they are decoded."""
     suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a Path for every file of a million costs seconds
-    return not suffix or suffix in Image.registered_extensions()
+    return not suffix or suffix in Image.registered_extensions() or suffix in FOREIGN
 
 
 def _table(root: Path, columns: Columns) -> Path | None:

@@ -6,6 +6,7 @@ they are.
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,7 +70,7 @@ def read(path: Path | str, columns: Columns | None = None) -> ImageSet:
         raise BadData(
             f"None of the {len(names)} files in column {column!r} of {path} can be used: the first, {names[0]!r}, is "
             f"{problems[0].reason} ({problems[0].detail}).",
-            "Name the folder they start from with root.",
+            "Name the folder they start from (--root).",
         )
     table = table.take(pa.array(kept, pa.int64()))
     if (mask := columns.find("mask", table.column_names, str(path))) is not None:
@@ -129,7 +130,7 @@ def read_table(path: Path, columns: Columns) -> pa.Table:
     try:
         suffix = path.suffix.lower()
         if suffix == ".parquet":
-            return pq.read_table(path)
+            return _distinct(pq.read_table(path), path)
         if suffix == ".jsonl":
             return pa.json.read_json(path)
         if suffix == ".txt" and _is_celeba(path):
@@ -150,8 +151,16 @@ def read_table(path: Path, columns: Columns) -> pa.Table:
         ) from error
 
 
+def _distinct(table: pa.Table, path: Path) -> pa.Table:
+    """The table, refused where two columns share a name."""
+    names = table.column_names
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise BadData(f"{path} has {names.count(twice)} columns called {twice!r}.", "Give each column its own name.")
+    return table
+
+
 def _csv(path: Path, delimiter: str, head: bytes, columns: Columns) -> pa.Table:
-    header = [name.strip('" ') for name in head.decode("utf-8-sig").rstrip("\r\n").split(delimiter)]
+    header = next(csv.reader([head.decode("utf-8-sig")], delimiter=delimiter), [])
     text = {
         name
         for role in ("label", "id", "path", "mask", "split")
@@ -167,6 +176,7 @@ def _csv(path: Path, delimiter: str, head: bytes, columns: Columns) -> pa.Table:
             null_values=["", "NaN", "nan"],
         ),
     )
+    _distinct(table, path)
     for name in sorted(text):
         if name in table.column_names and name in (columns.find("label", header, ""), *columns.annotators):
             table = table.set_column(table.column_names.index(name), name, _numbers(table.column(name)))

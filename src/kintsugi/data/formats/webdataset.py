@@ -152,7 +152,9 @@ def _samples(
                 pure = PurePosixPath(name)
                 base, _, ending = pure.name.partition(".")  # WebDataset's rule: the key ends at the first dot
                 sample = found.setdefault(str(pure.parent / base), _Sample())
-                _take(sample, shard, (number, member.offset_data, member.size), name, ending.lower(), spans, names)
+                span = (number, member.offset_data, member.size)
+                if (broken := _take(sample, shard, span, name, ending.lower(), spans, names)) is not None:
+                    problems.append(Problem("", f"{shard}:{name}", "corrupt", broken, kept=True))
     except tarfile.ReadError as error:
         if _head(shard) == b"\x1f\x8b":
             raise BadData(
@@ -187,8 +189,8 @@ def _take(
     ending: str,
     spans: list[tuple[int, int, int]],
     names: list[str],
-) -> None:
-    """Add one member to its sample."""
+) -> str | None:
+    """Add one member to its sample; what is wrong with it, if anything: its sample then lacks these facts."""
     if ending in ("mask.png", "seg.png"):
         sample.mask = span
     elif f".{ending}" in Image.registered_extensions() or ending == "img":
@@ -202,12 +204,13 @@ def _take(
             try:
                 facts = json.loads(text)
             except json.JSONDecodeError as error:
-                raise BadData(f"{shard}:{name} is not JSON ({error}).", "Repair the shard.") from error
+                return f"it is not JSON ({error}); what it says of its image is lost"
             sample.facts.update(facts if isinstance(facts, dict) else {"json": text})
         elif ending == "txt":
             sample.facts["caption"] = text
         else:
             sample.facts["label"] = int(text) if text.lstrip("-").isdigit() else text
+    return None
 
 
 def _table(rows: list[dict[str, Any]]) -> pa.Table:

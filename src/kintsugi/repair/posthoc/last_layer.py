@@ -50,7 +50,7 @@ class LastLayer:
         strength: inverse weight of the penalty (scikit-learn's C), above 0; None tries the authors' seven values.
         draws: balanced subsets to average over.
         balance: ``group`` (column ``group``), ``class``, or ``auto``: groups where the data has them.
-        size: (height, width) to decode to; None keeps the images' own.
+        size: (height, width) to decode to; None takes what the model scales to, else keeps the images' own.
         batch_size: images at once.
 
     Raises:
@@ -114,7 +114,7 @@ class LastLayer:
         device = model.head().weight.device
         made, rows = [], []
         with evaluating(model):
-            for batch in Feed(data, size=self.size, device=device).walk(self.batch_size):
+            for batch in Feed(data, size=self.size, model=model, device=device).walk(self.batch_size):
                 made.append(model.features(batch.image).double().cpu().numpy())
                 rows.append(batch.index.cpu().numpy())
         if not made:
