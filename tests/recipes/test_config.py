@@ -1,10 +1,6 @@
 """ConfiG mends a student that learned a colour instead of a shape; and goes on after a kill to the same bits."""
 
 import io
-import signal
-import subprocess
-import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from killing import Worker
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -78,10 +75,10 @@ def quick():
 SHORT = {"images": 6, "steps": 2, "batch_size": 4}
 
 
-def mend(quick, data, run, seed=5, model=None, **options):
+def mend(quick, data, run, seed=5, model=None, hooks=(), **options):
     model = net(3) if model is None else model
     recipe = ConfiG(**quick, **{**SHORT, **options})
-    recipe(model, data, partial(fit, how=settings(6)), seed, run)
+    recipe(model, data, partial(fit, how=settings(6), hooks=hooks), seed, run)
     return model
 
 
@@ -189,47 +186,25 @@ def test_mends_what_distillation_and_unguided_images_do_not():
     assert found["config"] > max(score for name, score in found.items() if name != "config") + 0.3, found
 
 
-SCRIPT = """
-import sys
-sys.path.insert(0, {tests!r})
-from test_config import *
-torch.set_num_threads(1)
-teacher = net(1)
-made = PixelDiffusion.load({folder!r}, device="cpu")
-mend({{"teacher": teacher, "generator": made}}, coloured(60, 0.0, 3, 0), Run(sys.argv[1]), rounds=2, images=8)
-"""
-
-
 @pytest.fixture(scope="module")
-def whole(quick, tmp_path_factory):
-    """A run from start to end in one process, and how to start others."""
-    folder = tmp_path_factory.mktemp("killed")
+def mender(quick, tmp_path_factory):
+    """Mends in processes of their own, and the folder of a run that nothing interrupted, with the steps it told."""
+    folder = tmp_path_factory.mktemp("whole")
     quick["generator"].save(folder / "generator")
-    script = folder / "mend.py"
-    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), folder=str(folder / "generator")))
-
-    def start(name):
-        return subprocess.Popen([sys.executable, str(script), str(folder / name)])
-
-    assert start("whole").wait() == 0
-    return folder, start
+    with Worker.of(Path(__file__).parent / "config_killed.py", folder / "generator") as worker:
+        yield worker, folder / "run", worker.work(folder / "run")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "sign",
-    ["student-0/checkpoint.safetensors", "guided-1/guided-00000.safetensors", "student-1/checkpoint.safetensors"],
-)
-def test_killed_runs_resume_to_the_same_bits(whole, sign):
-    folder, start = whole
-    name = sign.partition("/")[0]
-    process = start(name)
-    while not (folder / name / sign).exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (folder / name / "weights.safetensors").exists()
-    assert start(name).wait() == 0
-    one, two = ((folder / run / "weights.safetensors").read_bytes() for run in ("whole", name))
-    assert one == two
+def test_killed_three_times_gives_the_same_bits(mender, tmp_path):
+    worker, whole, told = mender
+    assert told == ["student"] * 6 + 2 * (["image"] * 6 + ["student"] * 6)
+    worker.killed_three_times(tmp_path, len(told), lost=4)
+    stages = sorted(path.relative_to(whole) for path in whole.rglob("weights.safetensors"))
+    assert [path.parent.name for path in stages] == ["student-0", "student-1", "student-2", ""]
+    guided = sorted(path.relative_to(whole) for path in whole.rglob("guided-0*.safetensors"))
+    assert len(guided) == 4
+    for name in (*stages, *guided):
+        assert (whole / name).read_bytes() == (tmp_path / name).read_bytes(), name
+    one, two = (pq.read_table(folder / "generated.parquet") for folder in (whole, tmp_path))
+    assert one.equals(two)

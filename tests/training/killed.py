@@ -1,13 +1,7 @@
-"""Train in folders named on standard input, slowly enough to be killed; prints every step.
-
-Each training is a process forked from this one before torch has done anything, so that torch is imported once only.
-"""
-
-import os
-import sys
-import time
+"""Train in folders named on standard input, slowly enough to be killed."""
 
 import torch
+from killing import serve, tell
 from training_nets import SmallNet, two_classes
 
 from kintsugi.core.run import Run
@@ -23,14 +17,12 @@ from kintsugi.training.settings import Training
 
 class Tell:
     def on_step(self, loop):
-        print(loop.step, flush=True)
-        time.sleep(0.01)
+        tell(loop.step)
 
 
-def train(folder, hooks=()):
+def train(folder):
     data = two_classes(60)
     data = with_groups(data, Groups.of({"label": data.labels, "row": (data.labels * 0 + range(60)) // 40}))
-    model = SmallNet(dropout=0.3, seed=1)
     how = Training(
         epochs=7,
         batch_size=8,
@@ -43,28 +35,20 @@ def train(folder, hooks=()):
         log_every=3,
         device="cpu",
     )
-    run = fit(
-        model,
+    fit(
+        SmallNet(dropout=0.3, seed=1),
         data,
         GroupDRO(eta=0.1),
         how=how,
         sampler=GroupBalanced(),
         augment=CropFlip(pad=1),
-        hooks=[EarlyStop("valid_loss", patience=50, mode="min"), *hooks],
+        hooks=[EarlyStop("valid_loss", patience=50, mode="min"), Tell()],
         rng=3,
         run=Run(folder),
         valid=two_classes(20, seed=5),
     )
-    return model, run
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for line in sys.stdin:  # each line names a folder to train in, in a process of its own
-        child = os.fork()
-        if not child:
-            train(line.strip(), [Tell()])
-            os._exit(0)
-        print("pid", child, flush=True)
-        _, status = os.waitpid(child, 0)
-        print("exit", os.waitstatus_to_exitcode(status), flush=True)
+    serve(train)

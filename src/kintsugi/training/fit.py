@@ -179,9 +179,11 @@ class _Loop:
             self.average = Average(self.model, how.ema, how.ema_power)
         parameters = [*self.model.parameters(), *self.objective.parameters()]
         self.optimizer = Stepper(parameters, how, self.processes, self.average)
-        self._noise = [(torch.Generator(), torch)]
+        # Each generator by itself: `torch.manual_seed` would seed those of all devices, and takes longer.
+        self._noise = [(torch, torch.default_generator.manual_seed)]
         if device.type != "cpu":
-            self._noise.append((torch.Generator(device), getattr(torch, device.type)))
+            place = getattr(torch, device.type)
+            self._noise.append((place, place.manual_seed))
         self._augment_rng = torch.Generator(device)
         self.objective.rng = torch.Generator(device)
 
@@ -234,8 +236,9 @@ class _Loop:
     def _train(self, batch: Batch, closing: bool) -> None:
         """One batch, with the streams of its number."""
         tick, rank, stepper = self.tick, self.processes.rank, self.optimizer
-        for generator, place in self._noise:
-            place.set_rng_state(generator.manual_seed(derive(self.seed, "noise", tick, rank)).get_state())
+        noise = derive(self.seed, "noise", tick, rank)
+        for _, manual_seed in self._noise:
+            manual_seed(noise)
         self.objective.rng.manual_seed(derive(self.seed, "objective", tick, rank))
         if self.augments:
             self._augment_rng.manual_seed(derive(self.seed, "augment", tick, rank))
@@ -375,11 +378,11 @@ def _load(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
 
 
 @contextmanager
-def _random_state_kept(places: list[tuple[torch.Generator, Any]]) -> Iterator[None]:
-    """Training sets torch's global random state at every batch; nobody outside sees it."""
-    kept = [place.get_rng_state() for _, place in places]
+def _random_state_kept(noise: list[tuple[Any, Any]]) -> Iterator[None]:
+    """Training seeds torch's global generators at every batch; nobody outside sees it."""
+    kept = [place.get_rng_state() for place, _ in noise]
     try:
         yield
     finally:
-        for (_, place), state in zip(places, kept, strict=True):
+        for (place, _), state in zip(noise, kept, strict=True):
             place.set_rng_state(state)
