@@ -164,5 +164,7 @@ class _Decoder:
         shapes = {image.shape for image in images}
         if len(shapes) > 1:
             some = ", ".join(f"{height} x {width}" for height, width, _ in sorted(shapes)[:3])
-            raise BadData(f"The images differ in size ({some}...).", "Give size=(height, width).")
+            raise BadData(
+                f"The images differ in size ({some}...).", "Give size=(height, width); on the command line --size H,W."
+            )
         yield np.asarray(kept, dtype=np.int64), np.stack(images)

@@ -14,12 +14,12 @@ from kintsugi.core.batch import Outputs
 from kintsugi.core.errors import BadArgument, BadData, require
 from kintsugi.core.progress import task
 from kintsugi.models.predictions import Predictions
+from kintsugi.models.preprocess import decoding
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kintsugi.data.imageset import ImageSet
-    from kintsugi.models.preprocess import Preprocess
 
 TRAINED, UNSEEN = ("train", "training", "fit"), ("test", "val", "valid", "validation", "dev", "holdout", "hold-out")
 
@@ -60,7 +60,7 @@ def predict(
         return model.outputs(data)
     ids, probs, vectors = [], [], []
     with evaluating(model, device) as place, task("predict", len(data)) as tracker, torch.no_grad():
-        for rows, image in batches(data, getattr(model, "preprocess", None), batch_size, size):
+        for rows, image in batches(data, model, batch_size, size):
             given = as_images(image, place)
             if features:
                 vector, logits = _both(model, given)
@@ -86,19 +86,13 @@ def _both(model: Any, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def batches(
     data: ImageSet,
-    preprocess: Preprocess | None,
+    model: Any,
     batch_size: int,
     size: tuple[int, int] | None = None,
     rows: NDArray[np.int64] | None = None,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-    """Stream (some rows of) a data set at the size a model scales to.
-
-    Images held in memory have one size already and go in as they are: the model does all scaling itself, which is
-    exact and differentiable.
-    """
-    fit = "crop"
-    if size is None and preprocess is not None and getattr(data.source, "gather", None) is None:
-        size, fit = preprocess.decode
+    """Stream (some rows of) a data set at the size a model scales to."""
+    size, fit = decoding(model, data, size)
     order: Any = None if rows is None else [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
     return data.stream(batch_size, size=size, fit=fit, order=order)
 
@@ -155,8 +149,8 @@ def chance_warning(outputs: Outputs, labels: NDArray[np.int64], classes: Sequenc
     if chance < 1 and binomtest(right, total, chance, alternative="greater").pvalue < 0.01:
         return None
     sentence = (
-        f"Accuracy is {right / total:.1%}, no better than chance ({chance:.1%}): the model's classes or its "
-        "preprocessing probably do not fit the data."
+        f"Accuracy is {right / total:.1%}, on {total} samples no better than chance ({chance:.1%}): "
+        "the model's classes or its preprocessing may not fit the data."
     )
     row, column = linear_sum_assignment(-table)
     fitting = int(table[row, column].sum())

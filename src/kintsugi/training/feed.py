@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from kintsugi.core.batch import Batch
 from kintsugi.core.errors import BadData
 from kintsugi.data.source import ArraySource, Joined, Source
 from kintsugi.data.stream import resized
+from kintsugi.models.preprocess import decoding
 from kintsugi.training.grouping import group_index
 
 if TYPE_CHECKING:
@@ -31,8 +32,9 @@ class Feed:
 
     Args:
         data: the image set.
-        size: (height, width) to decode to; None keeps the images' own.
+        size: (height, width) to decode to; None takes what the preprocessing of ``model`` scales to.
         fit: ``crop``, ``squash`` or ``pad``.
+        model: who the batches are for; None keeps the images' own size, which must then be the same for all.
         workers: decoding threads.
         device: where the batches go.
     """
@@ -43,10 +45,12 @@ class Feed:
         *,
         size: tuple[int, int] | None = None,
         fit: str = "crop",
+        model: Any = None,
         workers: int | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.data, self.size, self.fit, self.workers = data, size, fit, workers
+        self.data, self.workers = data, workers
+        self.size, self.fit = decoding(model, data, size, fit)
         self.device = torch.device(device)
         self._label = self._column(data.labels)
         self._target = None if data.target is None else self._column(data.target)
@@ -72,7 +76,10 @@ class Feed:
         height, width = self.size or next(iter(shapes))[:2]
         if any(shape[:2] != (height, width) for shape in shapes):
             if self.size is None:
-                raise BadData(f"The images have {len(shapes)} different sizes.", "Give size=(height, width).")
+                raise BadData(
+                    f"The images have {len(shapes)} different sizes.",
+                    "Give size=(height, width); on the command line --size H,W.",
+                )
             read, rows = self.data.source.read, self.data.rows
             image = np.stack([resized(read(int(row)), self.size, self.fit) for row in rows])
         elif len(shapes) == 1 and len(parts) == 1:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from kintsugi.core import progress
+from kintsugi.core.budget import BudgetSpent
 from kintsugi.core.errors import BadArgument, BadCheckpoint, BadData, KintsugiError
 from kintsugi.core.randomness import derive, numpy_rng
 from kintsugi.core.run import Run
@@ -89,6 +90,7 @@ def fit(
         BadArgument: the model is no ``torch.nn.Module`` or has nothing to train.
         BadData: the data lacks what the method needs, or the folder holds a run of another configuration.
         Diverged: the loss or the weights are no longer finite; the last checkpoint stays.
+        BudgetSpent: the time given to the work is spent; a run folder goes on from the step it came to.
     """
     hooks = [*([Validate(valid)] if valid is not None else []), *hooks]
     if augment is None:
@@ -172,7 +174,7 @@ class _Loop:
         self.objective.to(device)  # and after it, for what it made
         if self.processes.world > 1:
             self.processes.same([*self.model.state_dict().values(), *self.objective.state_dict().values()])
-        self.feed = Feed(self.data, size=how.size, fit=how.fit, workers=how.workers, device=device)
+        self.feed = Feed(self.data, size=how.size, fit=how.fit, model=self.model, workers=how.workers, device=device)
         self.average = None
         if how.ema is not None or how.ema_power is not None:
             self.average = Average(self.model, how.ema, how.ema_power)
@@ -188,9 +190,14 @@ class _Loop:
         plan = self._plan()
         self.total = self.total or self.how.total(len(plan))
         with progress.task("training", self.total) as tracker:
-            tracker.advance(self.step)
-            while self._epoch(plan, tracker) and not self._over():
-                plan = self._plan()
+            try:
+                tracker.advance(self.step)
+                while self._epoch(plan, tracker) and not self._over():
+                    plan = self._plan()
+            except BudgetSpent:  # between two steps: more time goes on from here
+                self._flush()
+                self._save()
+                raise
 
     def _epoch(self, plan: list[NDArray[np.int64]], tracker: progress.Tracker) -> bool:
         """Train on the rest of an epoch; False when training ended within it."""

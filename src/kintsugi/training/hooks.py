@@ -119,7 +119,7 @@ class Validate(Hook):
         """Find the images."""
         how = loop.how
         device = loop.optimizer.processes.device
-        self._feed = Feed(self.data, size=how.size, fit=how.fit, workers=how.workers, device=device)
+        self._feed = Feed(self.data, size=how.size, fit=how.fit, model=loop.model, workers=how.workers, device=device)
 
     def on_epoch(self, loop: Loop) -> None:
         """Validate, if it is time."""

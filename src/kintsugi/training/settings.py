@@ -38,7 +38,8 @@ class Training:
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         checkpoint_every: steps between checkpoints in a run folder; None writes one at the end only.
         log_every: steps between lines of metrics.
-        size: (height, width) images are decoded to; None keeps their own, which must then be the same for all.
+        size: (height, width) images are decoded to; None takes what the model's preprocessing scales to, and keeps
+            their own where it states nothing.
         fit: ``crop``, ``squash`` or ``pad``, for images of another shape than ``size``.
         workers: decoding threads; None takes one a core.
 

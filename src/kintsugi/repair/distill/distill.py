@@ -58,7 +58,8 @@ class Distill(Objective):
         temperature: T, above 0.
         combine: several teachers: ``sum`` of losses, or ``ensemble``, the mean of probabilities.
         alpha: Beta(alpha, alpha) of the mixup in ``function_matching``.
-        size: with ``fixed``, (height, width) to decode to at setup: that of :class:`Training`.
+        size: with ``fixed``, (height, width) to decode to at setup: that of :class:`Training`; None takes what the
+            first teacher's preprocessing scales to.
 
     Raises:
         BadArgument: a value is not allowed.
@@ -121,7 +122,7 @@ class Distill(Objective):
             )
             device = parameter.device if parameter is not None else torch.device("cpu")
             made: Tensor | None = None
-            for batch in Feed(data, size=self.size, device=device).walk(256):
+            for batch in Feed(data, size=self.size, model=self.teacher[0], device=device).walk(256):
                 said = self._ask(batch.image)
                 if made is None:  # NaN: an image that could not be read has no target, and no batch either
                     made = said.new_full((len(self.teacher), len(data), said.shape[2]), float("nan"))
