@@ -204,6 +204,9 @@ def test_suggestions_name_classes_and_groups_show_samples(tmp_path):
     assert Report.load(Run(tmp_path)).classes == ("cat", "dog")
 
 
+PAID = Effect("average", 9, 0.8, 0.77, -0.03, (-0.04, 0.0))
+
+
 @pytest.mark.parametrize(
     ("verdict", "words"),
     [
@@ -213,6 +216,7 @@ def test_suggestions_name_classes_and_groups_show_samples(tmp_path):
             Verdict("better", 0.2, (0.1, 0.3), "r", ("a", "b"), (Effect("worst group", 9, 0.1, 0.3, 0.2, (0.1, 0.3)),)),
             "But 2 groups got worse",
         ),
+        (Verdict("better", 0.2, (0.1, 0.3), "r", (), (PAID,)), "the average paid 3.0 points for it, within what was"),
     ],
 )
 def test_the_verdict_in_words(verdict, words):

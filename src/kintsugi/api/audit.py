@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kintsugi.core.batch import Outputs
+from kintsugi.api.grouping import held_out_outputs
 from kintsugi.core.errors import one_of
 from kintsugi.core.findings import Finding, Findings
 from kintsugi.core.progress import track
@@ -16,6 +16,7 @@ from kintsugi.core.randomness import numpy_rng
 
 if TYPE_CHECKING:
     from kintsugi.api.case import Case
+    from kintsugi.core.batch import Outputs
     from kintsugi.data.imageset import ImageSet
 
 CHECKS = ("broken_files", "near_duplicates", "confident_learning", "group_gaps")
@@ -79,7 +80,7 @@ def audit(
         checks: names of auditors.
         encoder: whose features serve cross-validation; None takes the teacher's (it is the more robust, and did not
             learn from these labels), else the model's, else pixels.
-        save: write ``findings.parquet`` into the case's folder.
+        save: write ``findings.parquet`` and ``report.html`` into ``audit/`` of the case's folder.
     """
     from kintsugi.models.cache import embed
     from kintsugi.models.encoder import ModelEncoder, PixelEncoder, open_encoder
@@ -89,7 +90,7 @@ def audit(
     if isinstance(encoder, str):
         encoder = open_encoder(encoder, device=case.device)
     elif encoder is None:
-        known = next((each for each in (case.teacher, case.model) if hasattr(each, "features")), None)
+        known = next((each for each in (case.teacher, case.model) if callable(getattr(each, "features", None))), None)
         encoder = PixelEncoder() if known is None else ModelEncoder(known)
     whole = case.data if data is None else data
     data, notes = whole, []
@@ -104,11 +105,16 @@ def audit(
             readable = np.isfinite(features).all(axis=1)
             data, features = data.select(np.flatnonzero(readable)), features[readable]
             notes.append(f"Features come from {encoder.name}.")
-            outputs = _outputs(case, data, features, notes)
+            outputs, source = held_out_outputs(case, data, features)
+            known = np.flatnonzero(data.labels >= 0)
+            share = (outputs.predicted == data.labels)[known].mean() if len(known) else 0.0
+            notes.append(f"Label checks use {source}; they agree with {share:.0%} of {len(known)} labels.")
         found.append(_auditor(name)(data, outputs, numpy_rng(case.seed, "audit", name)))
     result = Audit(tuple(found), tuple(notes))
     if save:
-        case.run.save_findings(*result.findings)
+        from kintsugi.api.account import audited
+
+        audited(case, whole, result).save(case.run.sub("audit"))
     return result
 
 
@@ -116,16 +122,3 @@ def _auditor(name: str) -> Any:
     from kintsugi.core.registry import find
 
     return find(name, "auditor").load()()
-
-
-def _outputs(case: Case, data: ImageSet, features: np.ndarray[Any, Any], notes: list[str]) -> Outputs:
-    """Held-out outputs with features: the black box's own, or cross-validated heads."""
-    if hasattr(case.model, "outputs") and case.held_out:
-        given: Outputs = case.model.outputs(data)
-        notes.append("Label checks use the predictions given, said to be held out.")
-        return Outputs(given.id, given.prob, features, True, given.source)
-    from kintsugi.training.crossval import cross_val_outputs
-
-    made = cross_val_outputs(features, data.labels, data.ids, len(data.classes), rng=numpy_rng(case.seed, "crossval"))
-    notes.append(f"Label checks use {made.source}, since the model may have seen these samples.")
-    return Outputs(made.id, made.prob, features, True, made.source)

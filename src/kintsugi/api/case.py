@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ def load(
     names: Sequence[str] | None = None,
     classes: Any = None,
     weights: str | Path | None = None,
+    size: tuple[int, int] | None = None,
     held_out: bool | None = None,
     out: str | Path = "kintsugi-out",
     device: str = "auto",
@@ -55,6 +57,7 @@ def load(
         classes: names of the model's outputs in order, or a mapping from the data's classes to the model's, or a file
             of either; names and WordNet ids are matched without it.
         weights: the model's weights file, where its name alone does not say.
+        size: (height, width) that images are scaled to, for a model that takes any size, where the images have several.
         held_out: whether the model never saw these samples; None when nobody knows.
         out: folder of the runs.
         device: ``auto``, ``cpu``, ``cuda``...
@@ -71,11 +74,7 @@ def load(
     where = pick(device)
 
     def model_of(spec: Any, own: Any = None, file: str | Path | None = None) -> Any:
-        from kintsugi.models.open import open_model
-
-        if spec is None:
-            return None
-        return open_model(spec, data_classes=opened.classes, classes=own, weights=file, device=str(where))
+        return _opened(spec, opened, own, file, size, str(where))
 
     return Case(
         opened,
@@ -89,6 +88,25 @@ def load(
         device=str(where),
         seed=seed,
     )
+
+
+def _opened(
+    spec: Any,
+    data: ImageSet,
+    classes: Any = None,
+    weights: str | Path | None = None,
+    size: tuple[int, int] | None = None,
+    device: str = "cpu",
+) -> Any:
+    """A model that answers in the classes of the data; None stays None."""
+    from kintsugi.models.open import open_model
+
+    if spec is None:
+        return None
+    made: Any = open_model(spec, data_classes=data.classes, classes=classes, weights=weights, device=device)
+    if size is not None and getattr(made, "preprocess", None) is not None and made.preprocess.size is None:
+        made.preprocess.size = size
+    return made
 
 
 class Case:
@@ -155,18 +173,28 @@ class Case:
                 f"None of the {len(data)} samples has a label and {', '.join(self.attributes)}.",
                 "Name other attributes.",
             )
-        return groups
+        return groups if self.attributes else replace(groups, source="classes")
 
-    def need_model(self, *, trainable: bool = False) -> Any:
-        """The model, or a clear answer that there is none (or that it cannot be trained)."""
+    def need_model(self, for_: str) -> Any:
+        """The model, or a clear answer that there is none, or why this one does not do.
+
+        Args:
+            for_: ``answers`` to images nobody has asked about, ``features`` of samples, or ``training``.
+        """
         if self.model is None:
             raise BadArgument(
                 "No model was given.", "Name one with --model, such as timm:resnet18 or a predictions file."
             )
-        if trainable and not hasattr(self.model, "parameters"):
+        missing = {
+            "answers": "" if callable(self.model) else "it answers for no changed image",
+            "features": "" if _has_features(self.model) else "it gives no features to find groups by",
+            "training": "" if hasattr(self.model, "parameters") else "it cannot be repaired",
+        }[for_]
+        if missing:
+            kind = "an exported graph" if callable(self.model) else "a file of predictions"
             raise BadArgument(
-                "The model is a black box (predictions or an exported graph) and cannot be repaired.",
-                "Give a model with weights, such as timm:NAME with --weights FILE.",
+                f"The model is a black box ({kind}): {missing}.",
+                "Give one with weights, such as timm:NAME with --weights FILE; audit and compare do without.",
             )
         return self.model
 
@@ -208,8 +236,12 @@ class Case:
 
         return repair(self, with_, **options)
 
+    def open(self, spec: Any, **options: Any) -> Any:
+        """Another model for this data, named as in :func:`load`; ``classes``, ``weights`` and ``size`` as there."""
+        return _opened(spec, self.data, device=self.device, **options)
+
     def compare(self, before: Any, after: Any, **options: Any) -> Verdict:
-        """Paired tests per group on the hold-out part."""
+        """Paired tests per group on the hold-out part, of two models or files of predictions."""
         from kintsugi.api.compare import compare_models
 
         return compare_models(self, before, after, **options)
@@ -220,11 +252,15 @@ class Case:
 
         return mend(self, **options)
 
-    def report(self, run: Run | None = None) -> Path:
-        """Write ``report.html`` of a run again from what the run recorded."""
+    def report(self, run: Run | str | None = None) -> Path:
+        """Write ``report.html`` of a run again from what the run recorded.
+
+        Args:
+            run: ``audit`` or ``compare`` for theirs, or any run; None for that of `mend`.
+        """
         from kintsugi.report.content import Report
 
-        where = run or self.run
+        where = self.run.sub(run) if isinstance(run, str) else run or self.run
         return Report.load(where).save(where)
 
     def config(self, verb: str, **options: Any) -> Mapping[str, Any]:
@@ -238,3 +274,8 @@ class Case:
             "seed": self.seed,
             **options,
         }
+
+
+def _has_features(model: Any) -> bool:
+    """A model's method, or the vectors in a file of predictions; an exported graph has neither."""
+    return getattr(model, "features", None) is not None

@@ -169,8 +169,11 @@ def _sentence(verdict: Verdict, worst: Effect | None, average: Effect | None) ->
             else joined("at ", tag("b", percent(decided.after)))
         )
         story = joined(what, f" {moved} ", ends, ": ", tag("b", points(verdict.effect)), " points (", span, "). ")
+    paid = "the average did not pay for it"
+    if average is not None and average.difference < 0:
+        paid = f"the average paid {points(-average.difference)[1:]} points for it, within what was allowed"
     meaning = {
-        "better": "The interval lies above zero, so this is more than chance, and the average did not pay for it.",
+        "better": f"The interval lies above zero, so this is more than chance, and {paid}.",
         "worse": "The interval lies below zero, so this is more than chance.",
         "not proven": "This is not enough to call it better or worse: a difference inside the noise is no difference.",
     }[verdict.word]
