@@ -115,7 +115,7 @@ def test_the_rest_of_the_audit_is_done(audited):
     }  # fmt: skip
     assert said["undone"] == []
     assert len(said["left_out"]) == len(LEFT_OUT)
-    found = pq.read_table(out / "findings.parquet").to_pylist()
+    found = pq.read_table(out / "audit/findings.parquet").to_pylist()
     assert {"flower/zero.jpg", "flower/bomb.png"} <= {row["ids"][0] for row in found if row["check"] == "unreadable"}
     assert "class empty has no sample" in words  # an empty class is a finding, and a remark
     assert ("empty class", "'empty' has no samples") in {(p["reason"], p["detail"]) for p in said["remarks"]}
@@ -178,7 +178,7 @@ def test_nothing_readable_at_all(tmp_path, capsys):
             (tmp_path / "data" / name / f"{number}.jpg").touch()
     said = ask(capsys, "audit", tmp_path / "data", "--out", tmp_path / "out", code=2)
     assert {each["check"]: "12 empty; first a/0.jpg" in each["why"] for each in said["undone"]}["confident_learning"]
-    assert pq.read_table(tmp_path / "out/findings.parquet").num_rows >= 12  # what could be found is kept
+    assert pq.read_table(tmp_path / "out/audit/findings.parquet").num_rows >= 12  # what could be found is kept
     said = refused(capsys, "mend", tmp_path / "data", *MODEL, "--out", tmp_path / "mend")
     assert "could be read" in said
     assert "empty; first" in said

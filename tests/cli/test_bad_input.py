@@ -40,7 +40,7 @@ def test_groups_of_one_sample(few, tmp_path, capsys):
     (root / "metadata.csv").write_text("\n".join(["file_name,label,place", *lines]))
     said = ask(capsys, "mend", root, "--attribute", "place", *MODEL, "--out", tmp_path / "out")
     rungs = {rung["name"]: rung for rung in said["tried"]}
-    assert "one sample only" in rungs["last_layer"]["note"]  # a rung that does not fit is not done, and says why
+    assert "No group has two samples" in rungs["last_layer"]["note"]  # what cannot be done says why, the others go on
     assert rungs["group_dro"]["score"] is not None
     np.savez(tmp_path / "p.npz", id=np.array(ids), prob=np.full((len(ids), 2), 0.5))
     common = [root, "--attribute", "place", "--all", "--out", tmp_path / "out"]
@@ -221,8 +221,8 @@ def test_arguments_that_are_not_allowed(few, tmp_path, capsys, words):
 
 
 FULL = {  # the verb: how large a file may grow, and the one that does not fit
-    "audit": (500, "findings.parquet"),
-    "mend": (5_000, "findings.parquet"),
+    "audit": (500, "audit/pictures.parquet"),
+    "mend": (5_000, "audit/pictures.parquet"),
     "repair": (5_000, "last_layer/weights.safetensors"),
 }
 

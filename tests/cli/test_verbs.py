@@ -18,7 +18,7 @@ def test_audit(photos, weights, tmp_path, capsys):
         "group_gaps",
     }
     assert "k-fold" in " ".join(said["notes"]) or "fold heads" in " ".join(said["notes"])
-    assert pq.read_table(tmp_path / "findings.parquet").num_rows >= len(said["flagged"])
+    assert pq.read_table(tmp_path / "audit/findings.parquet").num_rows >= len(said["flagged"])
 
 
 def test_audit_needs_no_model(photos, tmp_path, capsys):

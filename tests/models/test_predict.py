@@ -104,8 +104,8 @@ def outputs(predicted, count, sure=0.9, held_out=None):
 def test_chance_is_told_from_skill():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 400)
-    assert "no better than chance" in chance_warning(outputs(rng.integers(0, 4, 400), 4), labels)
-    assert "no better than chance" in chance_warning(
+    assert "samples no better than chance" in chance_warning(outputs(rng.integers(0, 4, 400), 4), labels)
+    assert "samples no better than chance" in chance_warning(
         outputs(np.zeros(400, int), 4), (rng.random(400) < 0.1).astype(int)
     )
     half = np.where(rng.random(400) < 0.4, labels, rng.integers(0, 4, 400))

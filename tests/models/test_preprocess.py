@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kintsugi.core.errors import BadArgument, BadData
+from kintsugi.data.formats import open_data
+from kintsugi.data.imageset import ImageSet
 from kintsugi.data.stream import resized
-from kintsugi.models.preprocess import Preprocess
+from kintsugi.models.preprocess import Preprocess, decoding
 
 
 def photo(height=90, width=130):
@@ -116,3 +118,18 @@ def test_wrong_images_are_refused():
         Preprocess((0,) * 3, (1,) * 3)(torch.zeros(1, 3, 4, 4, dtype=torch.uint8))
     with pytest.raises(BadData, match="shape"):
         Preprocess((0,) * 3, (1,) * 3)(torch.zeros(1, 4, 4, 3))
+
+
+def test_what_a_set_is_decoded_to(tmp_path):
+    class Net:
+        preprocess = Preprocess((0.5,) * 3, (0.5,) * 3, (24, 24), resize=32)
+
+    for name, size in (("a", (40, 50)), ("b", (60, 30))):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", size).save(tmp_path / name / "x.png")
+    photos = open_data(tmp_path)
+    assert decoding(Net(), photos) == ((32, 32), "crop")
+    assert decoding(Net(), photos, (8, 9), "pad") == ((8, 9), "pad")
+    assert decoding(object(), photos) == (None, "crop")
+    arrays = ImageSet.from_arrays(np.zeros((2, 16, 16), np.uint8), [0, 1], ("a", "b"))
+    assert decoding(Net(), arrays) == (None, "crop")  # in memory: the model scales

@@ -7,6 +7,7 @@ import json
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,6 +19,7 @@ from kintsugi.data.source import Problem
 from kintsugi.report.content import FILES, Curve, GeneratedPair, Repeat, Report, Rung
 from kintsugi.report.groups import split_effects
 from kintsugi.report.page import HEADINGS, render, write_report
+from kintsugi.report.pictures import thumbnail
 
 EVIL = "<script>alert('x')</script>\"'&<img src=x onerror=alert(1)>"
 
@@ -180,6 +182,31 @@ def test_reports_without_a_verdict_or_anything_at_all():
     assert Page(empty).open == []
 
 
+def test_a_mend_without_a_better_repair_says_so_first():
+    tried = (Rung("as it is", 0.0, 0.4, True), Rung("erm", 2.0, 0.4), Rung("config", 0.0, None, note="not tried"))
+    page = render(Report("Mending", rungs=tried))
+    assert "Not mended" in page
+    assert "1 repair could be tried" in page
+
+
+def test_suggestions_name_classes_and_groups_show_samples(tmp_path):
+    label = Finding("sample", ("s",), 0.9, True, "label_error", "relabel:1", "labelled cat, looks like dog")
+    group = Finding("group", ("class=cat, cluster=1",), 0.5, True, "g", "review", "class=cat, cluster=1: 10% right",
+                    {"samples": ["s", "t", "gone"]})  # fmt: skip
+    shots = {name: thumbnail(np.zeros((8, 8, 3), np.uint8)) for name in ("s", "t")}
+    report = Report("t", findings=(Findings.of([label], "a"), Findings.of([group], "b")), pictures=shots,
+                    classes=("cat", "dog"))  # fmt: skip
+    page = render(report)
+    assert "relabel → dog" in page
+    assert page.count("<img") == 3
+    assert page.count("class=cat, cluster=1") == 1  # the sentence names it; it is not said twice
+    report.save(Run(tmp_path))
+    assert Report.load(Run(tmp_path)).classes == ("cat", "dog")
+
+
+PAID = Effect("average", 9, 0.8, 0.77, -0.03, (-0.04, 0.0))
+
+
 @pytest.mark.parametrize(
     ("verdict", "words"),
     [
@@ -189,6 +216,7 @@ def test_reports_without_a_verdict_or_anything_at_all():
             Verdict("better", 0.2, (0.1, 0.3), "r", ("a", "b"), (Effect("worst group", 9, 0.1, 0.3, 0.2, (0.1, 0.3)),)),
             "But 2 groups got worse",
         ),
+        (Verdict("better", 0.2, (0.1, 0.3), "r", (), (PAID,)), "the average paid 3.0 points for it, within what was"),
     ],
 )
 def test_the_verdict_in_words(verdict, words):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kintsugi.core.batch import Outputs
+from kintsugi.api.grouping import held_out_outputs
 from kintsugi.core.errors import BadArgument, BadData, MissingDependency, one_of
 from kintsugi.core.findings import Finding, Findings
 from kintsugi.core.progress import track
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kintsugi.api.case import Case
+    from kintsugi.core.batch import Outputs
     from kintsugi.data.imageset import ImageSet
 
 CHECKS = ("broken_files", "near_duplicates", "confident_learning", "group_gaps")
@@ -89,7 +90,7 @@ def audit(
         checks: names of auditors.
         encoder: whose features serve cross-validation; None takes the teacher's (it is the more robust, and did not
             learn from these labels), else the model's, else pixels.
-        save: write ``findings.parquet`` into the case's folder.
+        save: write ``findings.parquet`` and ``report.html`` into ``audit/`` of the case's folder.
     """
     from kintsugi.models.encoder import open_encoder
 
@@ -111,7 +112,9 @@ def audit(
             undone.append((name, str(error)))
     result = Audit(tuple(found), tuple(answers.notes), tuple(undone))
     if save and found:
-        case.run.save_findings(*found)
+        from kintsugi.api.account import audited
+
+        audited(case, whole, result).save(case.run.sub("audit"))
     return result
 
 
@@ -164,14 +167,7 @@ class _Answers:
 
     def _held_out(self, features: NDArray[np.float32]) -> Outputs | None:
         """The black box's own outputs where it never saw the samples, else those of cross-validated heads."""
-        case, data = self.case, self.data
-        said = case.held_out if case.held_out is not None else getattr(case.model, "held_out", None)
-        if hasattr(case.model, "outputs") and said:
-            given: Outputs = case.model.outputs(data)
-            self.notes.append("Label checks use the predictions given, said to be held out.")
-            return Outputs(given.id, given.prob, features, True, given.source)
-        from kintsugi.training.crossval import FOLDS, cross_val_outputs
-
+        data = self.data
         counts = np.bincount(data.labels[data.labels >= 0], minlength=len(data.classes))
         if np.count_nonzero(counts) < 2:
             which = (
@@ -179,13 +175,8 @@ class _Answers:
             )
             self.notes.append(f"Labels were not checked, since {which}: there is nothing to mistake them for.")
             return None
-        made = cross_val_outputs(
-            features,
-            data.labels,
-            data.ids,
-            len(data.classes),
-            folds=min(FOLDS, int(counts.sum())),
-            rng=numpy_rng(case.seed, "crossval"),
-        )
-        self.notes.append(f"Label checks use {made.source}, since the model may have seen these samples.")
-        return Outputs(made.id, made.prob, features, True, made.source)
+        made, source = held_out_outputs(self.case, data, features)
+        known = np.flatnonzero(data.labels >= 0)
+        share = (made.predicted == data.labels)[known].mean()
+        self.notes.append(f"Label checks use {source}; they agree with {share:.0%} of {len(known)} labels.")
+        return made

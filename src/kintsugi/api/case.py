@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,11 +78,7 @@ def load(
     where = pick(device)
 
     def model_of(spec: Any, own: Any = None, file: str | Path | None = None) -> Any:
-        from kintsugi.models.open import open_model
-
-        if spec is None:
-            return None
-        return open_model(spec, data_classes=opened.classes, classes=own, weights=file, size=size, device=str(where))
+        return _opened(spec, opened, own, file, size, str(where))
 
     return Case(
         opened,
@@ -95,6 +92,22 @@ def load(
         device=str(where),
         seed=seed,
     )
+
+
+def _opened(
+    spec: Any,
+    data: ImageSet,
+    classes: Any = None,
+    weights: str | Path | None = None,
+    size: tuple[int, int] | None = None,
+    device: str = "cpu",
+) -> Any:
+    """A model that answers in the classes of the data; None stays None."""
+    from kintsugi.models.open import open_model
+
+    if spec is None:
+        return None
+    return open_model(spec, data_classes=data.classes, classes=classes, weights=weights, size=size, device=device)
 
 
 class Case:
@@ -161,7 +174,7 @@ class Case:
                 f"None of the {len(data)} samples has a label and {', '.join(self.attributes)}.",
                 "Name other attributes.",
             )
-        return groups
+        return groups if self.attributes else replace(groups, source="classes")
 
     @property
     def remarks(self) -> list[Problem]:
@@ -185,14 +198,26 @@ class Case:
                 f"There is nothing to tell apart: {which}.", "Give labelled samples of two classes; audit takes these."
             )
 
-    def need_model(self, *, trainable: bool = False) -> Any:
-        """The model, or a clear answer that there is none (or that it has no weights to look into and to train)."""
+    def need_model(self, for_: str) -> Any:
+        """The model, or a clear answer that there is none, or why this one does not do.
+
+        Args:
+            for_: ``answers`` to images nobody has asked about, ``features`` of samples, or ``training``.
+        """
         if self.model is None:
-            raise BadArgument("No model was given.", "Name one with --model, such as timm:resnet18.")
-        if trainable and not hasattr(self.model, "parameters"):
             raise BadArgument(
-                "The model is a black box (predictions or an exported graph), which can only be audited and compared.",
-                "Give a model with weights, such as timm:NAME with --weights FILE.",
+                "No model was given.", "Name one with --model, such as timm:resnet18 or a predictions file."
+            )
+        missing = {
+            "answers": "" if callable(self.model) else "it answers for no changed image",
+            "features": "" if _has_features(self.model) else "it gives no features to find groups by",
+            "training": "" if hasattr(self.model, "parameters") else "it cannot be repaired",
+        }[for_]
+        if missing:
+            kind = "an exported graph" if callable(self.model) else "a file of predictions"
+            raise BadArgument(
+                f"The model is a black box ({kind}): {missing}.",
+                "Give one with weights, such as timm:NAME with --weights FILE; audit and compare do without.",
             )
         return self.model
 
@@ -234,8 +259,12 @@ class Case:
 
         return repair(self, with_, **options)
 
+    def open(self, spec: Any, **options: Any) -> Any:
+        """Another model for this data, named as in :func:`load`; ``classes``, ``weights`` and ``size`` as there."""
+        return _opened(spec, self.data, device=self.device, **options)
+
     def compare(self, before: Any, after: Any, **options: Any) -> Verdict:
-        """Paired tests per group on the hold-out part."""
+        """Paired tests per group on the hold-out part, of two models or files of predictions."""
         from kintsugi.api.compare import compare_models
 
         return compare_models(self, before, after, **options)
@@ -246,11 +275,15 @@ class Case:
 
         return mend(self, **options)
 
-    def report(self, run: Run | None = None) -> Path:
-        """Write ``report.html`` of a run again from what the run recorded."""
+    def report(self, run: Run | str | None = None) -> Path:
+        """Write ``report.html`` of a run again from what the run recorded.
+
+        Args:
+            run: ``audit`` or ``compare`` for theirs, or any run; None for that of `mend`.
+        """
         from kintsugi.report.content import Report
 
-        where = run or self.run
+        where = self.run.sub(run) if isinstance(run, str) else run or self.run
         return Report.load(where).save(where)
 
     def config(self, verb: str, **options: Any) -> Mapping[str, Any]:
@@ -264,3 +297,8 @@ class Case:
             "seed": self.seed,
             **options,
         }
+
+
+def _has_features(model: Any) -> bool:
+    """A model's method, or the vectors in a file of predictions; an exported graph has neither."""
+    return getattr(model, "features", None) is not None

@@ -44,12 +44,12 @@ def discover(case: Case, *, method: str = "george", gap: float = 0.1, save: bool
     """Infer groups on the selection part, without looking at any attribute.
 
     Args:
-        case: data and a model with weights.
+        case: data and a model with weights, or predictions with features.
         method: a discoverer that returns groups.
         gap: accuracy below the class's, in shares, from which a group is flagged.
         save: write ``findings.parquet`` into ``discover/`` of the case's folder.
     """
-    data, outputs = case.ask(case.need_model(trainable=True), case.parts.select, features=True)
+    data, outputs = case.ask(case.need_model("features"), case.parts.select, features=True)
     groups = find(method, "discoverer").load()()(data, outputs, numpy_rng(case.seed, "discover", method))
     result = Discovery(
         groups, _gaps(groups, outputs, data, method, gap), tuple(data.ids), _agreement(case, groups, data)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from kintsugi.api.rungs import Rung, ladder
+from kintsugi.core.budget import BudgetSpent, check, within
 from kintsugi.core.errors import BadArgument, BadData, MissingDependency, require
 from kintsugi.core.files import read_json, write_json
 from kintsugi.core.progress import task
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from kintsugi.api.discover import Discovery
     from kintsugi.api.stress import Stress
     from kintsugi.core.verdict import Verdict
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Mended:
         verdict: of the one comparison on the hold-out part; None where there was nothing to compare.
         tried: every rung with its cost and score.
         report: path of the report.
+        notes: what the budget left out, in words.
     """
 
     model: Any
@@ -69,6 +73,7 @@ class Mended:
     stress: Stress | None
     discovery: Discovery | None
     report: Path
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -78,6 +83,7 @@ class Mended:
             "audit": self.audit.as_dict(),
             "stress": self.stress.as_dict() if self.stress else None,
             "discovery": self.discovery.as_dict() if self.discovery else None,
+            "notes": list(self.notes),
             "report": str(self.report),
         }
 
@@ -98,12 +104,14 @@ def mend(
         case: data, a trainable model, perhaps a teacher and a generator.
         how: training settings for the rungs that train.
         start: ``continue`` from the model's weights or ``fresh`` ones.
-        budget: seconds for all repairs; a rung is not begun when the time is spent. None for no bound.
+        budget: seconds for all of it; None for no bound. The audit and the final proof are always done whole. Stress
+            and discovery get at most a quarter of what is left after the audit, each; a rung that would take longer
+            than what is left is stopped, and goes on from there when the same is asked again with more.
         rungs: names of the rungs to try; None for all that can be.
         tolerance: how far the average may fall, in shares.
         options: more options by rung, such as ``{"config": {"images": 200}}``.
     """
-    model = case.need_model(trainable=True)
+    model, clock = case.need_model("training"), _Clock(budget)
     case.need_classes()
     require(budget is None or budget >= 0, "budget", budget, "seconds from 0, or None")
     require(0 <= tolerance <= 1, "tolerance", tolerance, "a share from 0 to 1")
@@ -112,26 +120,27 @@ def mend(
         case.run.start(case.config("mend", **asked, model=model.describe()))
         # Corrections must not depend on labels they are judged on: the other two parts are not audited here.
         audit = case.audit(data=case.parts.train)
-        stressed, found = case.stress(), case.discover()
+        notes: list[str] = []
+        quarter = clock.share(0.25)
+        stressed = _looked("stress", notes, clock.share(1.0), lambda: case.stress(budget=quarter))
+        found = _looked("discovery", notes, quarter, case.discover)
         before = _score(case, model)
         tried, models = [Tried("as it is", 0.0, before, note="the model that came in")], {"as it is": model}
-        spent, train = 0.0, case.parts.train
+        train = case.parts.train
         steps = ladder(case, audit, train, chosen=rungs)
         with task("repairs", len(steps)) as tracker:
             for rung in steps:
                 tracker.advance(0, note=rung.name)
-                if budget is not None and spent >= budget:
-                    tried.append(Tried(rung.name, 0.0, None, note=f"not tried: the budget of {budget:g} s was spent"))
-                elif rung.obstacle:
+                if rung.obstacle:
                     tried.append(Tried(rung.name, 0.0, None, note=f"not tried: {rung.obstacle}"))
+                elif clock.spent and not _record(case, rung).exists():
+                    tried.append(Tried(rung.name, 0.0, None, note=f"not tried: {clock} was spent"))
                 else:
-                    more, began = (options or {}).get(rung.name, {}), time.perf_counter()
-                    try:
-                        models[rung.name], result = _try(case, rung, train, how, start, more)
-                    except (BadArgument, BadData, MissingDependency) as error:  # this repair does not fit this data
-                        result = Tried(rung.name, time.perf_counter() - began, None, note=f"could not be done: {error}")
-                    spent += result.seconds
+                    more = (options or {}).get(rung.name, {})
+                    model_now, result = _try(case, rung, train, how, start, more, clock)
                     tried.append(result)
+                    if model_now is not None:
+                        models[rung.name] = model_now
                     if rung.clean is not None and _better(result.score, before):
                         train = rung.clean(train)  # the dearer rungs stand on the cleaned data
                 tracker.advance()
@@ -141,12 +150,36 @@ def mend(
         if best != "as it is":
             verdict = case.compare(model, models[best], tolerance=tolerance)
             case.run.save_weights(models[best].state_dict())
-        mended = Mended(models[best], verdict, tuple(tried), audit, stressed, found, case.run.path("report.html"))
+        page = case.run.path("report.html")
+        mended = Mended(models[best], verdict, tuple(tried), audit, stressed, found, page, tuple(notes))
         write_json(case.run.path("mend.json"), mended.as_dict())
         from kintsugi.api.account import account
 
         account(case, mended).save(case.run)
     return mended
+
+
+@dataclass
+class _Clock:
+    """How much of the budget is left; what an earlier, interrupted run spent on finished rungs counts."""
+
+    budget: float | None
+    earlier: float = 0.0
+    began: float = field(default_factory=time.perf_counter)
+
+    def __str__(self) -> str:
+        return f"the budget of {self.budget:g} s"
+
+    def share(self, of: float) -> float | None:
+        """A share of the seconds left; None without a bound."""
+        if self.budget is None:
+            return None
+        return of * max(0.0, self.budget - self.earlier - (time.perf_counter() - self.began))
+
+    @property
+    def spent(self) -> bool:
+        """Whether nothing is left."""
+        return self.share(1.0) == 0.0
 
 
 def _score(case: Case, model: Any) -> Score:
@@ -157,22 +190,51 @@ def _score(case: Case, model: Any) -> Score:
     return Score(worst, float(right.mean()))
 
 
-def _try(case: Case, rung: Rung, train: Any, how: Any, start: str, options: dict[str, Any]) -> tuple[Any, Tried]:
-    """Do one rung, or read what an earlier, interrupted run of it left."""
-    run = case.run.sub(f"rungs/{rung.name}")
-    done = run.path("tried.json")
+def _looked(what: str, notes: list[str], seconds: float | None, look: Callable[[], T]) -> T | None:
+    """What was found, or None and a note where the time did not suffice."""
+    try:
+        with within(seconds):
+            check()
+            return look()
+    except BudgetSpent:
+        if seconds is None:  # somebody else's bound
+            raise
+    notes.append(f"No {what}: the budget did not suffice for it.")
+    return None
+
+
+def _try(
+    case: Case, rung: Rung, train: Any, how: Any, start: str, options: dict[str, Any], clock: _Clock
+) -> tuple[Any, Tried]:
+    """Do one rung, or read what an earlier, interrupted run of it left; no model where it could not be done."""
+    from kintsugi.training.fit import Diverged
+
+    run, done = case.run.sub(f"rungs/{rung.name}"), _record(case, rung)
     if done.exists():
         model = case.model.copy()
         model.load_state_dict(run.load_weights())
         record = read_json(done)
+        clock.earlier += record["seconds"]
         return model, Tried(rung.name, record["seconds"], Score(**record["score"]), note=record["note"])
     began = time.perf_counter()
-    model, note = rung.do(train, how, start, run, options)
-    seconds = time.perf_counter() - began
-    score = _score(case, model)
+    try:
+        with within(clock.share(1.0)):
+            model, note = rung.do(train, how, start, run, options)
+            seconds, score = time.perf_counter() - began, _score(case, model)
+    except BudgetSpent:
+        if clock.budget is None:  # somebody else's bound
+            raise
+        return None, Tried(rung.name, time.perf_counter() - began, None, note=f"stopped: {clock} was spent")
+    except (BadArgument, BadData, MissingDependency, Diverged) as error:  # this repair does not fit this data
+        return None, Tried(rung.name, time.perf_counter() - began, None, note=f"could not be done: {error}")
     run.save_weights(model.state_dict())
     write_json(done, {"seconds": seconds, "score": asdict(score), "note": note})
     return model, Tried(rung.name, seconds, score, note=note)
+
+
+def _record(case: Case, rung: Rung) -> Path:
+    """Where a finished rung left what it cost and how it did."""
+    return case.run.path(f"rungs/{rung.name}/tried.json")
 
 
 def _better(score: Score | None, than: Score) -> bool:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kintsugi.api.configure import build
+from kintsugi.api.grouping import by_attributes, inferred
 from kintsugi.core.errors import one_of
 from kintsugi.core.randomness import numpy_rng, torch_rng
-from kintsugi.core.registry import find
+from kintsugi.core.registry import Entry, find
+from kintsugi.training.grouping import with_groups
 
 if TYPE_CHECKING:
     from kintsugi.api.case import Case
@@ -29,16 +31,18 @@ class Repaired:
         method: name of the method.
         run: its folder, with weights and configuration.
         seconds: what it cost.
+        notes: what had to be decided on the way, such as where groups came from.
     """
 
     model: Any
     method: str
     run: Run
     seconds: float
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
-        return {"method": self.method, "run": str(self.run.dir), "seconds": self.seconds}
+        return {"method": self.method, "run": str(self.run.dir), "seconds": self.seconds, "notes": list(self.notes)}
 
 
 def repair(
@@ -49,6 +53,7 @@ def repair(
     how: Any = None,
     start: str = "continue",
     run: Run | None = None,
+    infer_groups: bool = False,
     **options: Any,
 ) -> Repaired:
     """Repair the case's model.
@@ -60,6 +65,7 @@ def repair(
         how: a :class:`kintsugi.training.fit.Training`; None for its defaults.
         start: ``continue`` from the model's weights, or ``fresh`` weights of the same network.
         run: folder; None for one named after the method in the case's.
+        infer_groups: where no attributes are known, infer groups on the training part from the model's features.
         options: the method's own, see ``kintsugi methods NAME``.
     """
     from kintsugi.training.fit import Training, fit
@@ -68,12 +74,11 @@ def repair(
     one_of("start", start, STARTS)
     entry = find(with_, KINDS)
     case.need_classes()
-    train = data if data is not None else case.parts.train
-    if case.attributes and "group" not in train.columns:
-        train = train.with_column("group", case.groups(train).index)
+    train, notes = _training(case, data if data is not None else case.parts.train, entry, infer_groups)
     how = how or Training()
     run = run or case.run.sub(with_)
-    model = case.need_model(trainable=True).copy()
+    model = case.need_model("training").copy()
+    known = set(getattr(model, "notes", ()))
     if start == "fresh" and entry.card.kind != "posthoc":
         refresh(model, case.seed)
     method = build(entry, options, {"teacher": case.teacher, "generator": _generator(case, with_)})
@@ -91,7 +96,21 @@ def repair(
             run.save_weights(model.state_dict())
         case "recipe":
             method(model, train, _with(fit, how), case.seed, run)
-    return Repaired(model, with_, run, time.perf_counter() - began)
+    notes += [note for note in getattr(model, "notes", ()) if note not in known]
+    return Repaired(model, with_, run, time.perf_counter() - began, tuple(notes))
+
+
+def _training(case: Case, data: ImageSet, entry: Entry, infer: bool) -> tuple[ImageSet, list[str]]:
+    """The training part with a column of groups where they are known or to be inferred, and where they come from."""
+    if "group" in data.columns or not (case.attributes or infer):
+        return data, []
+    if not case.attributes:
+        grouped = inferred(case, data)
+    elif "group labels" in entry.card.needs:  # such a method takes no sample of unknown group
+        grouped = by_attributes(case, data)
+    else:
+        return with_groups(data, case.groups(data)), []
+    return grouped.data, [grouped.note]
 
 
 def _with(fit: Any, how: Any) -> Any:

@@ -42,12 +42,12 @@ class Rung:
 def ladder(case: Case, audit: Audit, train: ImageSet, *, chosen: Sequence[str] | None = None) -> list[Rung]:
     """The rungs for a case, cheapest first.
 
-    ``clean`` relabels and drops what the audit flagged, by rule; the decisions are written beside it.
+    ``clean`` relabels and drops what the audit flagged, by rule; the decisions are written beside it. The rungs that
+    balance groups take the case's attributes, or groups inferred on the training part where there are none.
     """
     for name in chosen or ():
         one_of("rungs", name, NAMES)
     decisions = decide(train, audit.flagged)
-    no_groups = "" if case.attributes else "it needs group labels: name them with --attribute"
     no_teacher = "" if case.teacher is not None else "it needs a teacher: name one with --teacher"
     no_generator = no_teacher or (
         "" if case.generator is not None else "it needs a generator: name one with --generator"
@@ -59,11 +59,11 @@ def ladder(case: Case, audit: Audit, train: ImageSet, *, chosen: Sequence[str] |
             "" if decisions else "the audit flagged nothing in the training part",
             lambda data: apply_decisions(data, decisions)[0],
         ),
-        Rung("last_layer", partial(_method, case, "last_layer")),
-        Rung("group_balanced", partial(_method, case, "group_balanced"), no_groups),
-        Rung("group_dro", partial(_method, case, "group_dro"), no_groups),
-        Rung("distill", partial(_method, case, "distill"), no_teacher),
-        Rung("config", partial(_method, case, "config"), no_generator),
+        Rung("last_layer", partial(_method, case, "last_layer", True)),
+        Rung("group_balanced", partial(_method, case, "group_balanced", True)),
+        Rung("group_dro", partial(_method, case, "group_dro", True)),
+        Rung("distill", partial(_method, case, "distill", False), no_teacher),
+        Rung("config", partial(_method, case, "config", False), no_generator),
     ]
     return [rung for rung in rungs if chosen is None or rung.name in chosen]
 
@@ -103,7 +103,7 @@ def _clean(
 
 
 def _method(
-    case: Case, name: str, train: ImageSet, how: Any, start: str, run: Run, options: dict[str, Any]
+    case: Case, name: str, grouped: bool, train: ImageSet, how: Any, start: str, run: Run, options: dict[str, Any]
 ) -> tuple[Any, str]:
-    done = repair(case, name, data=train, how=how, start=start, run=run, **options)
-    return done.model, ""
+    done = repair(case, name, data=train, how=how, start=start, run=run, infer_groups=grouped, **options)
+    return done.model, "; ".join(done.notes)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from kintsugi.cli.common import answer, case_of, data_options, model_options, noted, planned, progress, run_options
+
+if TYPE_CHECKING:
+    from kintsugi.core.findings import Finding
 
 EXAMPLES = """examples:
   kintsugi audit photos/
@@ -21,6 +25,14 @@ def options(parser: argparse.ArgumentParser) -> None:
     data_options(parser)
     model_options(parser)
     run_options(parser)
+
+
+SHOWN = 5  # findings a check; all are in the table
+
+
+def _said(row: Finding) -> str:
+    """What was found; the samples come first where the sentence does not begin with them."""
+    return row.why if row.why.startswith(row.ids[:1]) else f"{', '.join(row.ids)}: {row.why}"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,11 +53,16 @@ def run(args: argparse.Namespace) -> int:
         if each.summary.interval:
             estimate += f" ({each.summary.interval[0]:.0f} to {each.summary.interval[1]:.0f})"
         lines.append(f"\n{each.card}: {len(each.flagged)} flagged{estimate}")
-        lines += [f"  {row.score:.3f}  {', '.join(row.ids)}: {row.why}" for row in each.flagged[:5]]
+        lines += [f"  {row.score:.3f}  {_said(row)}" for row in each.flagged[:SHOWN]]
+        if len(each.flagged) > SHOWN:
+            lines.append(f"  ... and {len(each.flagged) - SHOWN} more")
         lines += [f"  note: {note}" for note in each.summary.notes]
     lines += [f"\n{check}: could not be done: {why}" for check, why in result.undone]
-    lines += [*(f"\nnote: {note}" for note in result.notes), f"\nall findings: {case.run.path('findings.parquet')}"]
-    lines += ["", *more] if (more := noted(case)) else []
+    lines += ["", *(f"note: {note}" for note in result.notes), *noted(case)]
+    lines += [
+        f"all findings: {case.run.path('audit/findings.parquet')}",
+        f"report: {case.run.path('audit/report.html')}",
+    ]
     answer(args, result, lines, case)
     if result.undone:
         return 2

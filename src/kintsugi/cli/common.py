@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from kintsugi.api import Case
+    from kintsugi.api.parts import Parts
     from kintsugi.data.source import Problem
 
 SHOWN = 10  # problems printed of a kind
@@ -50,23 +51,32 @@ def model_options(parser: argparse.ArgumentParser, *, model: bool = True) -> Non
             "--model", help="timm:NAME, torchvision:NAME, hf:NAME, open_clip:NAME, FILE.onnx, predictions, run"
         )
     group.add_argument("--weights", help="weights file (safetensors, or read with weights_only)")
-    group.add_argument(
-        "--classes", help="names of the model's outputs in order, comma-separated, or a file of a mapping"
-    )
-    group.add_argument(
-        "--size", type=_size, help="side, or HEIGHTxWIDTH, that images are brought to for a model that states none"
-    )
+    opening_options(group)
     group.add_argument("--teacher", help="robust model to learn from, named in the same ways")
     group.add_argument("--generator", help="image generator: a run folder or sd:NAME")
     group.add_argument(
         "--held-out", choices=("yes", "no", "auto"), default="auto", help="whether the model never saw these samples"
     )
+
+
+def opening_options(group: Any) -> None:
+    """How any model is opened, and where it runs."""
+    group.add_argument(
+        "--classes", help="names of the model's outputs in order, comma-separated, or a file of a mapping"
+    )
+    group.add_argument(
+        "--size",
+        type=size,
+        metavar="HxW",
+        help="side, or height x width, that images are brought to for a model that states none",
+    )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
 
 
-def run_options(parser: argparse.ArgumentParser) -> None:
-    """Where results go, and the seed."""
-    parser.add_argument("--out", default="kintsugi-out", help="folder for the results (default %(default)s)")
+def run_options(parser: argparse.ArgumentParser, out: str | None = "kintsugi-out") -> None:
+    """Where results go, and the seed; without a folder to go to, nothing is written unless one is named."""
+    words = "folder for the results" + (" (default %(default)s)" if out else "; nothing is written without it")
+    parser.add_argument("--out", default=out, help=words)
     parser.add_argument("--seed", type=int, default=0, help="every random stream is derived from it (default 0)")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and write nothing")
@@ -93,8 +103,8 @@ def case_of(args: argparse.Namespace, data: str, model: str | None = None) -> Ca
     """Open what the arguments name."""
     from kintsugi.api import load
 
-    given = ("format", "label", "split", "id", "path", "root")
-    columns = {name: getattr(args, name) for name in given if getattr(args, name)}
+    named = ("format", "label", "split", "id", "path", "root")
+    columns = {name: getattr(args, name) for name in named if getattr(args, name)}
     return load(
         data,
         model if model is not None else getattr(args, "model", None),
@@ -107,7 +117,7 @@ def case_of(args: argparse.Namespace, data: str, model: str | None = None) -> Ca
         weights=args.weights,
         size=args.size,
         held_out={"yes": True, "no": False, "auto": None}[args.held_out],
-        out=args.out,
+        out=args.out or "kintsugi-out",
         device=args.device,
         seed=args.seed,
         **columns,
@@ -131,9 +141,8 @@ def planned(args: argparse.Namespace, plan: dict[str, Any]) -> int:
     return 0
 
 
-def sizes(case: Case) -> dict[str, int]:
+def sizes(parts: Parts) -> dict[str, int]:
     """Samples of each part."""
-    parts = case.parts
     return {"train": len(parts.train), "select": len(parts.select), "holdout": len(parts.holdout)}
 
 
@@ -171,7 +180,8 @@ def answer(args: argparse.Namespace, result: Any, lines: list[str], case: Case |
             print("\n" * (len(line) - len(body)) + visible(body))
 
 
-def _size(text: str) -> tuple[int, int]:
+def size(text: str) -> tuple[int, int]:
+    """A side, or ``HEIGHTxWIDTH``, in pixels."""
     height, _, width = text.lower().partition("x")
     if not height.isdigit() or not (width or height).isdigit() or not int(height) * int(width or height):
         raise argparse.ArgumentTypeError(f"{text!r} is no size: give a side such as 224, or HEIGHTxWIDTH")

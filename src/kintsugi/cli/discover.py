@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     with progress(args):
         case = case_of(args, args.data, args.model)
         if args.dry_run:
-            return planned(args, {"method": args.method or "all", "images": sizes(case)["select"]})
+            return planned(args, {"method": args.method or "all", "images": sizes(case.parts)["select"]})
         with case.run.locked():
             result = case.discover(method=args.method)
     lines = [f"{len(result.groups)} groups inferred on {len(result.ids)} samples, without any attribute"]

@@ -28,7 +28,9 @@ EXAMPLES = """examples:
 def options(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("data", help="folder, table, shards, hf:NAME")
-    parser.add_argument("--budget", type=float, metavar="SECONDS", help="time for all repairs together")
+    parser.add_argument(
+        "--budget", type=float, metavar="SECONDS", help="time for all of it; what does not fit is left out and listed"
+    )
     parser.add_argument("--rung", action="append", help="try only this repair; may repeat")
     parser.add_argument("--tolerance", type=float, default=0.05, help="how far the average may fall, in shares")
     data_options(parser)
@@ -64,7 +66,7 @@ def summary(done: object) -> list[str]:
         lines.append("\nnot proven: no repair was better on the selection part; the model is as it was")
     else:
         lines += [f"\n{done.verdict}", f"rule: {done.verdict.rule}"]
-    return [*lines, f"report: {done.report}"]
+    return [*lines, *(f"note: {note}" for note in done.notes), f"report: {done.report}"]
 
 
 def _plan(args: argparse.Namespace, case: object) -> int:
@@ -77,4 +79,4 @@ def _plan(args: argparse.Namespace, case: object) -> int:
     steps = {rung.name: rung.obstacle or "would be tried" for rung in rungs}
     if "clean" in steps:
         steps["clean"] = "would be tried if the audit flags anything"
-    return planned(args, {"parts": sizes(case), "rungs": steps, "notes": list(case.parts.notes)})
+    return planned(args, {"parts": sizes(case.parts), "rungs": steps, "notes": list(case.parts.notes)})

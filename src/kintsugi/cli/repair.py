@@ -32,6 +32,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a model with weights")
     parser.add_argument("data", help="folder, table, shards, hf:NAME")
     parser.add_argument("--with", dest="method", required=True, help="objective, sampler, augment, posthoc or recipe")
+    parser.add_argument(
+        "--infer-groups", action="store_true", help="without attributes: infer groups from the model's features"
+    )
     data_options(parser)
     model_options(parser, model=False)
     run_options(parser)
@@ -49,12 +52,14 @@ def run(args: argparse.Namespace) -> int:
         case = case_of(args, args.data, args.model)
         words = from_words(args.rest)
         if args.dry_run:
-            plan = {"method": find(args.method, KINDS).card.name, "options": words, "parts": sizes(case)}
+            plan = {"method": find(args.method, KINDS).card.name, "options": words, "parts": sizes(case.parts)}
             return planned(args, {**plan, "notes": list(case.parts.notes)})
         with case.run.locked():
-            done = case.repair(args.method, how=training_of(args), start=args.start, **words)
+            done = case.repair(
+                args.method, how=training_of(args), start=args.start, infer_groups=args.infer_groups, **words
+            )
             verdict = case.compare(case.model, done.model)
     lines = [str(verdict), f"rule: {verdict.rule}", f"weights: {done.run.path('weights.safetensors')}"]
-    lines += noted(case)
+    lines += [f"note: {note}" for note in done.notes] + noted(case)
     answer(args, {**done.as_dict(), "verdict": verdict.as_dict()}, lines, case)
     return 0

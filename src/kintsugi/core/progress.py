@@ -1,4 +1,7 @@
-"""Progress with an estimate of the time left, on the error stream, so that results on the output stream stay clean."""
+"""Progress with an estimate of the time left, on the error stream, so that results on the output stream stay clean.
+
+Where work reports progress it can also be stopped: see :mod:`kintsugi.core.budget`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sized
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
+from kintsugi.core.budget import check
+
 T = TypeVar("T")
 
 
@@ -14,12 +19,17 @@ class Tracker(Protocol):
     """Shows how far one task has come."""
 
     def advance(self, by: int = 1, note: str = "") -> None:
-        """Say that ``by`` more units are done."""
+        """Say that ``by`` more units are done.
+
+        Raises:
+            BudgetSpent: the time given to the work is spent.
+        """
 
 
 class _Silent:
     def advance(self, by: int = 1, note: str = "") -> None:
         """Show nothing."""
+        check()
 
 
 class _Bar:
@@ -28,6 +38,7 @@ class _Bar:
 
     def advance(self, by: int = 1, note: str = "") -> None:
         self._bar.update(self._task, advance=by, note=note)
+        check()
 
 
 _shown: ContextVar[Any] = ContextVar("kintsugi_progress", default=None)

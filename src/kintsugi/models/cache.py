@@ -62,7 +62,7 @@ def embed(
     fresh: dict[bytes, NDArray[np.float32]] = {}
     started = time.monotonic()
     with evaluating(encoder, device) as place, task(f"embed {encoder.name}", len(todo)) as tracker, torch.no_grad():
-        for rows, image in batches(data, getattr(encoder, "preprocess", None), batch_size, size, todo):
+        for rows, image in batches(data, encoder, batch_size, size, todo):
             made = encoder(as_images(image, place)).float().cpu().numpy()
             bad = np.flatnonzero(~np.isfinite(made).all(axis=1))
             if len(bad):

@@ -15,12 +15,12 @@ from kintsugi.core.errors import BadArgument, require
 from kintsugi.core.progress import task
 from kintsugi.data.stream import none_read
 from kintsugi.models.predictions import Predictions
+from kintsugi.models.preprocess import decoding
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kintsugi.data.imageset import ImageSet
-    from kintsugi.models.preprocess import Preprocess
 
 TRAINED, UNSEEN = ("train", "training", "fit"), ("test", "val", "valid", "validation", "dev", "holdout", "hold-out")
 
@@ -61,7 +61,7 @@ def predict(
         return model.outputs(data)
     ids, probs, vectors = [], [], []
     with evaluating(model, device) as place, task("predict", len(data)) as tracker, torch.no_grad():
-        for rows, image in batches(data, getattr(model, "preprocess", None), batch_size, size):
+        for rows, image in batches(data, model, batch_size, size):
             given = as_images(image, place)
             if features:
                 vector, logits = _both(model, given)
@@ -87,28 +87,15 @@ def _both(model: Any, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def batches(
     data: ImageSet,
-    preprocess: Preprocess | None,
+    model: Any,
     batch_size: int,
     size: tuple[int, int] | None = None,
     rows: NDArray[np.int64] | None = None,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-    """Stream (some rows of) a data set at the size a model scales to.
-
-    Images held in memory have one size already and go in as they are: the model does all scaling itself, which is
-    exact and differentiable.
-    """
-    fit = "crop"
-    if size is None:
-        size, fit = decoded(data, preprocess)
+    """Stream (some rows of) a data set at the size a model scales to."""
+    size, fit = decoding(model, data, size)
     order: Any = None if rows is None else [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
     return data.stream(batch_size, size=size, fit=fit, order=order)
-
-
-def decoded(data: ImageSet, preprocess: Preprocess | None) -> tuple[tuple[int, int] | None, str]:
-    """Size and fit to decode a data set to for a model: what it scales to, None where images go in as they are."""
-    if preprocess is None or getattr(data.source, "gather", None) is not None:
-        return None, "crop"
-    return preprocess.decode
 
 
 def as_images(image: NDArray[np.uint8], device: torch.device | str) -> torch.Tensor:
@@ -163,8 +150,8 @@ def chance_warning(outputs: Outputs, labels: NDArray[np.int64], classes: Sequenc
     if chance < 1 and binomtest(right, total, chance, alternative="greater").pvalue < 0.01:
         return None
     sentence = (
-        f"Accuracy is {right / total:.1%}, no better than chance ({chance:.1%}): the model's classes or its "
-        "preprocessing probably do not fit the data."
+        f"Accuracy is {right / total:.1%}, on {total} samples no better than chance ({chance:.1%}): "
+        "the model's classes or its preprocessing may not fit the data."
     )
     row, column = linear_sum_assignment(-table)
     fitting = int(table[row, column].sum())

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from kintsugi.core.errors import BadArgument, BadData, one_of, require
+
+if TYPE_CHECKING:
+    from kintsugi.data.imageset import ImageSet
 
 CROPS = ("center", "squash", "pad")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
@@ -164,6 +167,27 @@ class Preprocess(nn.Module):
     def extra_repr(self) -> str:
         """The configuration, for ``print(model)``."""
         return ", ".join(f"{key}={value}" for key, value in self.as_dict().items())
+
+
+def decoding(
+    model: Any, data: ImageSet, size: tuple[int, int] | None = None, fit: str = "crop"
+) -> tuple[tuple[int, int] | None, str]:
+    """Size and fit with which a data set is decoded for a model: as asked for, or what its preprocessing scales to.
+
+    Images held in memory at one size go in as they are: the model does all scaling itself, which is exact and
+    differentiable.
+
+    Args:
+        model: anything; what states no ``preprocess`` leaves the images as they are.
+        data: the image set.
+        size: (height, width) somebody asked for.
+        fit: likewise.
+    """
+    preprocess = getattr(model, "preprocess", None)
+    if size is not None or preprocess is None or getattr(data.source, "gather", None) is not None:
+        return size, fit
+    wanted: tuple[tuple[int, int] | None, str] = preprocess.decode
+    return wanted
 
 
 def _centre(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -82,7 +82,7 @@ class ConfiG:
         restart: after generating, train again from the weights the model came with; False goes on from the last.
         trained: the model already is the student to mend: leave out stage 1.
         temperature: of the soft labels in training.
-        size: side at which the teacher sees real images to label them; None keeps their own.
+        size: side at which the teacher sees real images to label them; None takes what its preprocessing scales to.
         batch_size: images guided together.
     """
 
@@ -214,7 +214,7 @@ class ConfiG:
     def _soft(self, data: ImageSet) -> NDArray[np.float32]:
         """The teacher's probabilities float ``[N, K]``."""
         weight = next(self.teacher.parameters(), None) if isinstance(self.teacher, torch.nn.Module) else None
-        feed = Feed(data, size=None if self.size is None else (self.size, self.size),
+        feed = Feed(data, size=None if self.size is None else (self.size, self.size), model=self.teacher,
                     device="cpu" if weight is None else weight.device)  # fmt: skip
         said = np.full((len(data), len(data.classes)), 1 / len(data.classes), dtype=np.float32)
         with frozen(self.teacher):

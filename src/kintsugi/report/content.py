@@ -137,6 +137,7 @@ class Report:
         curves: of training.
         repeat: how to repeat the work.
         problems: images and rows that were left out.
+        classes: names of the classes, for suggestions that point to one.
     """
 
     title: str
@@ -150,6 +151,7 @@ class Report:
     curves: tuple[Curve, ...] = ()
     repeat: Repeat = field(default_factory=Repeat)
     problems: tuple[Problem, ...] = ()
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         cards = [each.card for each in self.findings]
@@ -188,6 +190,7 @@ class Report:
                 "settings": dict(self.repeat.settings),
             },
             "problems": [asdict(each) for each in self.problems],
+            "classes": list(self.classes),
         }
 
     def save(self, run: Run, *, per_check: int = PER_CHECK) -> Path:
@@ -242,6 +245,7 @@ class Report:
                 curves=tuple(_tuples(Curve, each) for each in data["curves"]),
                 repeat=_tuples(Repeat, data["repeat"]),
                 problems=tuple(Problem(**each) for each in data["problems"]),
+                classes=tuple(data.get("classes", ())),  # not in the first reports
             )
         except (KeyError, TypeError, ValueError) as error:
             where = run.path("report.json")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from kintsugi.report.content import Curve, GeneratedPair, Repeat, Report, Rung
 
 
+STRIP = 8  # samples of a group that are pictured
+
+
 def title_of(card: str) -> str:
     """A method's name as a heading."""
     return card.replace("_", " ").capitalize() or "Findings"
@@ -129,7 +132,7 @@ def _check(content: Report, each: Findings, per_check: int) -> Markup:
             title_of(each.card),
             tag("span", f"{len(each.flagged):,} flagged", class_="chip" if each.flagged else "chip quiet"),
         ),
-        tag("p", f"{entry.card.title.capitalize()}. " if entry else None, estimated(each), ".", class_="hint"),
+        tag("p", f"{_capital(entry.card.title)}. " if entry else None, _capital(estimated(each)), ".", class_="hint"),
         tag("ul", [tag("li", note) for note in each.summary.notes], class_="notes") if each.summary.notes else None,
         tag(
             "figure",
@@ -140,7 +143,7 @@ def _check(content: Report, each: Findings, per_check: int) -> Markup:
         if len(each) >= 8
         else None,
         tag("ul", [_card(content, row) for row in pictured], class_="cards") if pictured else None,
-        tag("ul", [_line(row) for row in others], class_="lines") if others else None,
+        tag("ul", [_line(content, row) for row in others], class_="lines") if others else None,
         tag("p", f"{left:,} more in findings.parquet.", class_="hint") if left > 0 else None,
         tag("p", "Nothing was found.", class_="hint") if not rows else None,
         class_="check",
@@ -157,25 +160,42 @@ def _card(content: Report, row: Finding) -> Markup:
             class_="pair" if len(names) > 1 else "one",
         ),
         svg.bar(row.score, f"score {row.score:.2f}", "score"),
-        tag("p", tag("b", f"{row.score:.2f}"), " ", _suggestion(row), class_="small"),
+        tag("p", tag("b", f"{row.score:.2f}"), " ", _suggestion(content, row), class_="small"),
         tag("p", row.why, class_="why"),
         tag("p", [tag("span", name, class_="id", title=name) for name in names], class_="ids"),
     )
 
 
-def _line(row: Finding) -> Markup:
+def _line(content: Report, row: Finding) -> Markup:
     names = ", ".join(row.ids[:3]) + (f" and {len(row.ids) - 3:,} more" if len(row.ids) > 3 else "")
+    said = row.why.startswith(row.ids[:1])  # the sentence names it already
+    samples = [name for name in row.evidence.get("samples", ()) if name in content.pictures][:STRIP]
     return tag(
         "li",
         svg.bar(row.score, f"score {row.score:.2f}", "score"),
-        tag("span", tag("b", f"{row.score:.2f}"), " ", _suggestion(row), class_="small"),
-        tag("span", tag("span", names, class_="id", title=", ".join(row.ids[:20])), " ", row.why, class_="why"),
+        tag("span", tag("b", f"{row.score:.2f}"), " ", _suggestion(content, row), class_="small"),
+        tag(
+            "span",
+            None if said else (tag("span", names, class_="id", title=", ".join(row.ids[:20])), " "),
+            row.why,
+            tag("span", [picture(content, name, f"image {name}") for name in samples], class_="strip")
+            if samples
+            else None,
+            class_="why",
+        ),
     )
 
 
-def _suggestion(row: Finding) -> Markup:
+def _suggestion(content: Report, row: Finding) -> Markup:
+    """What to do, a class by its name."""
     action, _, value = row.suggestion.partition(":")
+    if value.isdigit() and int(value) < len(content.classes):
+        value = content.classes[int(value)]
     return tag("span", f"{action} → {value}" if value else action, class_="chip quiet")
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 # ----------------------------------------------------------------------------------------------------- generated

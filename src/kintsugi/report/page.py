@@ -169,8 +169,11 @@ def _sentence(verdict: Verdict, worst: Effect | None, average: Effect | None) ->
             else joined("at ", tag("b", percent(decided.after)))
         )
         story = joined(what, f" {moved} ", ends, ": ", tag("b", points(verdict.effect)), " points (", span, "). ")
+    paid = "the average did not pay for it"
+    if average is not None and average.difference < 0:
+        paid = f"the average paid {points(-average.difference)[1:]} points for it, within what was allowed"
     meaning = {
-        "better": "The interval lies above zero, so this is more than chance, and the average did not pay for it.",
+        "better": f"The interval lies above zero, so this is more than chance, and {paid}.",
         "worse": "The interval lies below zero, so this is more than chance.",
         "not proven": "This is not enough to call it better or worse: a difference inside the noise is no difference.",
     }[verdict.word]
@@ -213,7 +216,7 @@ def _tile(name: str, effect: Effect | None) -> Markup | None:
 
 
 def _audit(content: Report) -> Markup:
-    """The head of a report that compares nothing."""
+    """The head of a report that compares nothing: an audit, or a mend that found no better repair."""
     flagged = sum(len(each.flagged) for each in content.findings)
     tiles = [
         tag(
@@ -227,6 +230,13 @@ def _audit(content: Report) -> Markup:
     ]
     words = f"{amount(flagged, 'finding')} to look at" if flagged else "Nothing was flagged"
     lead = f"{amount(len(content.findings), 'check')} ran. Nothing was compared, so there is no verdict."
+    if content.rungs:
+        done = sum(each.score is not None for each in content.rungs[1:])  # the first is the model that came in
+        words = "Not mended"
+        lead = (
+            f"{amount(done, 'repair')} could be tried, and none was better on the selection part. The model is as it "
+            f"was, the hold-out part stayed closed, and there are {amount(flagged, 'finding')} to look at."
+        )
     return tag(
         "div",
         tag("h1", tag("span", words, class_="word"), tag("span", ".", class_="stop"), class_="audit"),

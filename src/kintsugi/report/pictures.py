@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kintsugi.core.findings import Finding, Findings
     from kintsugi.data.imageset import ImageSet
 
-SIZE = 64  # longest side of a thumbnail, in pixels
+SIZE = 96  # longest side of a thumbnail in pixels, as large as the page shows it
 PER_CHECK = 24  # findings shown a check
 _KINDS = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 

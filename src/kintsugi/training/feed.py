@@ -13,7 +13,7 @@ from kintsugi.core.batch import Batch
 from kintsugi.core.errors import BadData
 from kintsugi.data.source import ArraySource, Joined, Source
 from kintsugi.data.stream import resized
-from kintsugi.models.predict import decoded
+from kintsugi.models.preprocess import decoding
 from kintsugi.training.grouping import group_index
 
 if TYPE_CHECKING:
@@ -32,10 +32,9 @@ class Feed:
 
     Args:
         data: the image set.
-        size: (height, width) to decode to; None takes what ``model`` scales to, and without a model (or one that
-            states no size) keeps the images' own, as images in memory always do.
-        fit: ``crop``, ``squash`` or ``pad``, together with ``size``.
-        model: whose preprocessing says the size.
+        size: (height, width) to decode to; None takes what the preprocessing of ``model`` scales to.
+        fit: ``crop``, ``squash`` or ``pad``.
+        model: who the batches are for; None keeps the images' own size, which must then be the same for all.
         workers: decoding threads.
         device: where the batches go.
     """
@@ -50,9 +49,8 @@ class Feed:
         workers: int | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        if size is None and model is not None:
-            size, fit = decoded(data, getattr(model, "preprocess", None))
-        self.data, self.size, self.fit, self.workers = data, size, fit, workers
+        self.data, self.workers = data, workers
+        self.size, self.fit = decoding(model, data, size, fit)
         self.device = torch.device(device)
         self._label = self._column(data.labels)
         self._target = None if data.target is None else self._column(data.target)
@@ -78,7 +76,10 @@ class Feed:
         height, width = self.size or next(iter(shapes))[:2]
         if any(shape[:2] != (height, width) for shape in shapes):
             if self.size is None:
-                raise BadData(f"The images have {len(shapes)} different sizes.", "Give size=(height, width).")
+                raise BadData(
+                    f"The images have {len(shapes)} different sizes.",
+                    "Give size=(height, width); on the command line --size HxW.",
+                )
             read, rows = self.data.source.read, self.data.rows
             image = np.stack([resized(read(int(row)), self.size, self.fit) for row in rows])
         elif len(shapes) == 1 and len(parts) == 1:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from kintsugi.core import progress
+from kintsugi.core.budget import BudgetSpent
 from kintsugi.core.errors import BadArgument, BadCheckpoint, BadData, KintsugiError
 from kintsugi.core.randomness import derive, numpy_rng
 from kintsugi.core.run import Run
@@ -90,6 +91,7 @@ def fit(
         BadArgument: the model is no ``torch.nn.Module`` or has nothing to train.
         BadData: the data lacks what the method needs, or the folder holds a run of another configuration.
         Diverged: the loss or the weights are no longer finite; the last checkpoint stays.
+        BudgetSpent: the time given to the work is spent; a run folder goes on from the step it came to.
     """
     hooks = [*([Validate(valid)] if valid is not None else []), *hooks]
     if augment is None:
@@ -191,9 +193,14 @@ class _Loop:
         plan = self._plan()
         self.total = self.total or self.how.total(len(plan))
         with progress.task("training", self.total) as tracker:
-            tracker.advance(self.step)
-            while self._epoch(plan, tracker) and not self._over():
-                plan = self._plan()
+            try:
+                tracker.advance(self.step)
+                while self._epoch(plan, tracker) and not self._over():
+                    plan = self._plan()
+            except BudgetSpent:  # between two steps: more time goes on from here
+                self._flush()
+                self._save()
+                raise
 
     def _epoch(self, plan: list[NDArray[np.int64]], tracker: progress.Tracker) -> bool:
         """Train on the rest of an epoch; False when training ended within it."""

@@ -43,7 +43,8 @@ def known_groups(data: ImageSet, method: str) -> NDArray[np.int64]:
     index = group_index(data)
     if index is None:
         raise BadData(
-            f"{method} needs group labels, and the data has no column 'group'.", "Add it by with_groups(data, ...)."
+            f"{method} needs group labels, and the data has no column 'group'.",
+            "Name attributes, or have groups inferred; in Python with_groups(data, ...) adds them.",
         )
     unknown = np.flatnonzero(index < 0)
     if len(unknown):

@@ -12,7 +12,7 @@ from torch import nn
 
 from kintsugi.core.errors import BadArgument, BadData
 from kintsugi.data.imageset import ImageSet
-from kintsugi.repair.posthoc.last_layer import LastLayer
+from kintsugi.repair.posthoc.last_layer import LastLayer, balanced
 
 
 class Pixels(nn.Module):
@@ -92,6 +92,32 @@ def test_balance_lifts_the_worst_group():
     assert torch.equal(again.linear.weight, by_group.linear.weight)
 
 
+def test_a_group_of_one_sample_is_used_whole():
+    data = cue(600, seed=1)
+    odd = np.flatnonzero(data.column("group") == 1)
+    held = data.select(np.sort(np.concatenate([np.flatnonzero(data.column("group") != 1), odd[:1]])))
+    model = Pixels(held.classes, 4)
+    model.notes = ("a note of its own",)
+    repaired = LastLayer(draws=3)(model, held, np.random.default_rng(0))
+    assert model.notes == ("a note of its own",)
+    assert "1 of 4 groups" in repaired.notes[1]
+    assert "1 of one sample had no say" in repaired.notes[1]
+    assert worst(repaired, cue(2000, seed=2)) > 0.3  # cut to one sample a group, the layer is noise
+    assert not hasattr(LastLayer(draws=1)(Pixels(data.classes, 4), data, np.random.default_rng(0)), "notes")
+
+
+def test_small_groups_count_as_much_as_others():
+    group = np.repeat([0, 1, 2], [100, 4, 1])
+    rows, share = balanced(group, 10, np.random.default_rng(0))
+    assert np.bincount(group[rows]).tolist() == [10, 4, 1]
+    np.testing.assert_allclose(np.bincount(group[rows], weights=share), [10, 10, 10])
+    rows, share = balanced(group, 1, np.random.default_rng(0))  # the paper: every group cut to the smallest
+    assert np.bincount(group[rows]).tolist() == [1, 1, 1]
+    assert set(share) == {1.0}
+    with pytest.raises(BadArgument, match="least"):
+        LastLayer(least=0)
+
+
 def test_what_is_missing_is_named():
     data, model, rng = cue(40), Pixels(("a", "b"), 4), np.random.default_rng(0)
     with pytest.raises(BadData, match="without samples: b"):
@@ -99,9 +125,9 @@ def test_what_is_missing_is_named():
     plain = ImageSet(data.source, data.table.drop_columns(["group"]), data.classes)
     with pytest.raises(BadData, match="group labels"):
         LastLayer(balance="group")(model, plain, rng)
-    one = data.with_column("group", [0] * 39 + [1])
-    with pytest.raises(BadData, match="one sample only"):
-        LastLayer()(model, one, rng)
+    alone = data.select([int(np.flatnonzero(data.labels == k)[0]) for k in (0, 1)])
+    with pytest.raises(BadData, match="No group has two samples"):
+        LastLayer()(model, alone.with_column("group", [0, 1]), rng)
     model.linear = nn.Linear(4, 2, bias=False)
     with pytest.raises(BadArgument, match="bias"):
         LastLayer()(model, data, rng)

@@ -99,7 +99,7 @@ class GaussianAD:
             data = data.select(np.sort(rng.permutation(len(data))[: self.sample]))
         parts: list[list[torch.Tensor]] = [[] for _ in self.levels]
         with task("gaussian_ad", len(data)) as tracker:
-            stream = batches(data, getattr(self.backbone, "preprocess", None), self.batch_size, self.size)
+            stream = batches(data, self.backbone, self.batch_size, self.size)
             for rows, pixels in stream:
                 for part, z in zip(parts, self._features(as_images(pixels, self._device)), strict=True):
                     part.append(z.float().cpu())

@@ -58,8 +58,8 @@ class Distill(Objective):
         temperature: T, above 0.
         combine: several teachers: ``sum`` of losses, or ``ensemble``, the mean of probabilities.
         alpha: Beta(alpha, alpha) of the mixup in ``function_matching``.
-        size: with ``fixed``, (height, width) to decode to at setup: that of :class:`Training`; None takes the
-            teacher's.
+        size: with ``fixed``, (height, width) to decode to at setup: that of :class:`Training`; None takes what the
+            first teacher's preprocessing scales to.
 
     Raises:
         BadArgument: a value is not allowed.

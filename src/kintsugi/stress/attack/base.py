@@ -21,6 +21,7 @@ from typing import Any, final
 import torch
 
 from kintsugi.core.batch import Batch
+from kintsugi.core.budget import check
 from kintsugi.core.errors import BadArgument, BadData, one_of, require
 from kintsugi.core.kinds import Model
 from kintsugi.core.randomness import draw_seed
@@ -104,6 +105,7 @@ class Attack(ABC):
         Raises:
             BadArgument: ``eps`` is negative, not finite, or larger than the bounds allow.
             BadData: images lie outside the bounds, labels are unknown, or the gradient is not finite.
+            BudgetSpent: the time given to the work is spent.
         """
         low, high = model.bounds
         self._check(batch, eps, low, high)
@@ -143,6 +145,7 @@ class Attack(ABC):
 
         For ``linf`` the sign of the gradient, for ``l2`` the gradient over its length; 0 where the gradient is 0.
         """
+        check()  # a batch on a large net takes minutes without a GPU
         leaf = image.detach().requires_grad_()
         (slope,) = torch.autograd.grad(excess(model(leaf), label).sum(), leaf)
         if not slope.isfinite().all():
