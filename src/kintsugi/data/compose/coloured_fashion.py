@@ -6,16 +6,15 @@ variable ``KINTSUGI_DATA``; none ship.
 
 from __future__ import annotations
 
-import os
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from kintsugi.core.errors import BadData, one_of
+from kintsugi.core.errors import one_of
 from kintsugi.core.randomness import numpy_rng
+from kintsugi.data.given import given_file
 from kintsugi.data.imageset import ImageSet
 
 if TYPE_CHECKING:
@@ -91,11 +90,7 @@ class ColouredFashion:
 
 @cache
 def _arrays() -> dict[str, NDArray[np.uint8]]:
-    folder = os.environ.get("KINTSUGI_DATA", "")
-    path = Path(folder) / FILE
-    if not folder or not path.is_file():
-        raise BadData(f"{FILE} is not in KINTSUGI_DATA={folder!r}.", "Set it to the folder that holds the file.")
-    with np.load(path) as found:
+    with np.load(given_file(FILE)) as found:
         return {name: found[name] for name in ("x_train", "y_train", "x_test", "y_test")}
 
 
