@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from kintsugi.core.errors import BadArgument
+from kintsugi.core.errors import BadArgument, BadData
 from kintsugi.prove.runner import trial_of
 from kintsugi.prove.small import digits, only, whole
 
@@ -38,10 +38,37 @@ def test_a_whole_set_is_one_batch_in_its_order():
 
 @pytest.mark.parametrize(
     "name",
-    ["gaussian_noise", "defocus_blur", "jpeg", "fgsm", "pgd", "watermark", "integrated_gradients", "gaussian_ad"],
+    [
+        "gaussian_noise",
+        "defocus_blur",
+        "jpeg",
+        "fgsm",
+        "pgd",
+        "watermark",
+        "integrated_gradients",
+        "gaussian_ad",
+        "confident_learning",
+        "near_duplicates",
+        "broken_files",
+        "group_gaps",
+        "george",
+        "group_accuracy",
+        "macro_std",
+        "calibration_error",
+        "spurious_mauc",
+    ],
 )
 def test_trials_pickle_and_refuse_unknown_settings(name):
     trial = trial_of(name)
     assert pickle.loads(pickle.dumps(trial)).claims == trial.claims
     with pytest.raises(BadArgument, match="setting"):
         trial_of(name, "huge")
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"), [("confident_learning", "cifar10n"), ("near_duplicates", "cifar"), ("broken_files", "photos")]
+)
+def test_trials_on_given_data_say_what_is_missing(name, setting, monkeypatch, tmp_path):
+    monkeypatch.setenv("KINTSUGI_DATA", str(tmp_path))
+    with pytest.raises(BadData, match="KINTSUGI_DATA"):
+        list(trial_of(name, setting).measure(0, None))

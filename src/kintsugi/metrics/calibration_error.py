@@ -13,7 +13,9 @@ instead. The plug-in number is too large, since noise in a bin counts as error; 
 The interval is that of a bootstrap over samples, corrected for the same upward pull. Beside it stands what a perfectly
 calibrated model with these confidences would show: answers drawn right with the stated probability (Bröcker and Smith,
 "Increasing the Reliability of Reliability Diagrams", 2007). Its mean is the baseline, and unless the value is beyond
-97.5% of it the interval reaches down to 0.
+97.5% of it the interval reaches down to 0. Measured on test sets of 200 (`kintsugi prove calibration_error`): of a
+calibrated net the interval holds the truth in 97%, and debiasing removes two fifths of the error; of a miscalibrated
+one it holds it in 87% alone, and debiasing changes nothing; hence "not proven".
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ CARD = Card(
     title="expected calibration error over equal-width or equal-mass bins, with a debiased form",
     paper="Guo, Pleiss, Sun, Weinberger. On Calibration of Modern Neural Networks. ICML 2017.",
     card=0,
+    status="not proven",
 )
 BINNINGS = ("width", "mass")
 

@@ -7,7 +7,8 @@ min_g acc_g. Group mean: (1 / |G|) sum_g acc_g. Training-weighted mean: sum_g p_
 A group's interval is Wilson's. The intervals of the three summaries come from draws of every group's accuracy from
 Beta(k + 1/2, n - k + 1/2), the minimum chosen anew in every draw: it has spread even for a group of one sample, and
 needs counts alone. A minimum over noisy groups lies below the true worst group, the more so the smaller the groups;
-the interval is not corrected for it. To compare two classifiers use ``kintsugi compare``, which pairs the samples.
+the interval is not corrected for it: where three groups are equally good it holds the truth in 68% of test sets
+alone (`kintsugi prove group_accuracy`). To compare two classifiers use ``kintsugi compare``, which pairs the samples.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ CARD = Card(
     title="worst-group, group-mean and training-weighted accuracy, each with its interval",
     paper="Sagawa, Koh, Hashimoto, Liang. Distributionally Robust Neural Networks for Group Shifts. ICLR 2020.",
     card=3,
+    status="proven",
 )
 
 

@@ -8,7 +8,9 @@ abstract; the exact normalisation could not be verified.
 Small sub-groups make the number large by chance alone, so it stands beside its permutation baseline: the mean MacroStd
 when the right answers of each class are dealt to its sub-groups at random (multivariate hypergeometric), and the share
 of such deals that reach the value seen. The interval is corrected for the same upward pull, and reaches down to 0
-unless the value is beyond 97.5% of the deals.
+unless the value is beyond 97.5% of the deals. Measured (`kintsugi prove macro_std`, 20 samples a sub-group): the
+permutation test is right in 94% of test sets without and all with a real gap, but the 95% interval holds the true
+spread in 91% alone, no more than a plain bootstrap's; hence "not proven".
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ CARD = Card(
     paper="Chiu et al. Better May Not Be Fairer: A Study on Subgroup Discrepancy in Image Classification. ICCV 2023.",
     card=9,
     code="charismaticchiu/Better-May-Not-Be-Fairer-A-Study-Study-on-Subgroup-Discrepancy-in-Image-Classification",
+    status="not proven",
 )
 
 

@@ -33,6 +33,7 @@ CARD = Card(
     paper="Neuhaus, Augustin, Boreiko, Hein. Spurious Features Everywhere. ICCV 2023.",
     card=1,
     code="YanNeu/spurious_imagenet",
+    status="proven",
 )
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from kintsugi.core.batch import Outputs
 from kintsugi.core.errors import BadArgument, BadData
-from kintsugi.core.randomness import torch_rng
+from kintsugi.core.randomness import numpy_rng, torch_rng
 from kintsugi.data.compose.digits_on_photos import DigitsOnPhotos
 from kintsugi.data.imageset import ImageSet
 from kintsugi.discover.slices.george import George
@@ -40,6 +40,16 @@ def test_planted_clusters_come_back_in_every_class():
     assert len(groups) == 6
     assert adjusted_rand_score(hidden, groups.index) == 1.0
     assert groups.names[:3] == ("class=0, cluster=0", "class=1, cluster=0", "class=1, cluster=1")
+
+
+def test_the_number_of_clusters_is_that_of_the_highest_silhouette():
+    """On a stretched grid of four blobs a gain over one blob, whose silhouette falls with the number, would say 3."""
+    rng = np.random.default_rng(0)
+    centres = np.array([[0.0, 0.0], [0.0, 2.0], [4.0, 0.0], [4.0, 2.0]])
+    features = np.concatenate([rng.normal(centre, 0.25, (40, 2)) for centre in centres])
+    data = ImageSet.from_arrays(np.zeros((160, 2, 2), np.uint8), [0] * 160)
+    groups = George()(data, outputs_of(data, features), numpy_rng(0, "a"))
+    assert adjusted_rand_score(np.repeat(range(4), 40), groups.index) == 1.0
 
 
 def test_one_blob_is_one_group():

@@ -35,6 +35,7 @@ CARD = Card(
     paper="measures as in CleanVision, Cleanlab (2022)",
     card=0,
     code="cleanlab/cleanvision",
+    status="proven",
 )
 SIDE = 64
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601

@@ -33,6 +33,7 @@ CARD = Card(
     title="imbalance, attributes tied to labels, missing groups, accuracy gaps",
     paper="Bergsma, A bias-correction for Cramer's V and Tschuprow's T (2013)",
     card=3,
+    status="proven",
 )
 
 

@@ -10,7 +10,9 @@ itself; the plain baseline flags where the most probable class is not the label.
 its most probable class. Counts are rounded so that each row keeps its sum.
 
 The interval is ours, a bootstrap over samples. It covers sampling, not the method's own bias: with noise that depends
-on the image, counts are too low and the baseline ranks better.
+on the image the baseline ranks better, and the counts are off. On CIFAR-10N's human labels (`kintsugi prove
+confident_learning --setting cifar10n`, weak features) F1 lies above the baseline's where 9% are wrong and below it
+where 40% are; the share of wrong labels comes out too high, though nearer the truth than the baseline's count.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ CARD = Card(
     card=27,
     code="https://github.com/cleanlab/cleanlab",
     needs=("held-out outputs",),
+    status="proven",
 )
 
 METHODS = ("pbnr", "pbc", "c+nr", "confusion", "argmax")

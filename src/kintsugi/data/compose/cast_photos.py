@@ -12,7 +12,7 @@ import numpy as np
 
 from kintsugi.core.errors import one_of, require
 from kintsugi.core.randomness import numpy_rng
-from kintsugi.data.compose.given import originals_of
+from kintsugi.data.compose.arrays import originals_of
 from kintsugi.data.compose.paired import PARTS, Paired, originals
 from kintsugi.data.imageset import ImageSet
 
