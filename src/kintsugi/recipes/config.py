@@ -53,6 +53,7 @@ CARD = Card(
     card=1,
     needs=("teacher", "generator"),
     uses=("pixel_diffusion", "stable_diffusion", "soft_targets", "mixed_share"),
+    status="proven",
 )
 
 SOURCES = ("sample", "invert")
