@@ -7,9 +7,9 @@ in which every group is as large. Neither saw a test image or a group label.
 
 Where the settings come from: nets, numbers of images and the student's 120 steps are those of the first trial, on
 another deal of the same digits. How to guide was chosen anew for every world, on its validation part with other seeds
-(``benchmarks/config_tuning.py``; what was run of its grid stands in ``benchmarks/tuning/config.json``): once for ConfiG,
-and these settings serve every objective; once more for guidance by the student alone, which then gets an arm of its own,
-for it is the strongest of the plain arms.
+(``benchmarks/config_tuning.py``; what was run of its grid stands in ``benchmarks/tuning/config.json``): once for
+ConfiG, and these settings serve every objective; once more for guidance by the student alone, which then gets an arm
+of its own, for it is the strongest of the plain arms.
 
 How long students train matters to the margin: the rows of 250 steps retrain every arm twice as long on the same
 images. They are shown and decide nothing. ``--setting pairs`` repeats the trial on five pairs of digits for which
