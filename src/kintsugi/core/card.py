@@ -26,7 +26,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "study": ("prove/studies",),
 }
 KINDS = tuple(HOMES)
-STATUSES = ("experimental", "proven", "not proven")
+STATUSES = ("experimental", "proven", "not proven", "baseline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ class Card:
         code: repository of the official code, if any.
         needs: extras of ``kintsugi-vision`` it needs (``"generate"``), or capabilities (``"group labels"``).
         uses: names of other methods it is built on.
-        status: ``experimental`` until evidence is committed, then what the evidence says.
+        status: ``experimental`` until evidence is committed, then what the evidence says; ``baseline`` for what others
+            are measured against, which promises nothing that could be proven.
     """
 
     name: str
