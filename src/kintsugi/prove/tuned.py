@@ -90,6 +90,7 @@ def tuned_trial(
     data: str,
     setting: str,
     *,
+    seeds: int = 5,
     settings: dict[str, Any] | None = None,
 ) -> Seeded:
     """A trial with two settings: the test, and ``validation``, which other seeds measure on the validation part.
@@ -103,6 +104,7 @@ def tuned_trial(
         measure: ``(part, seed, run)`` to the measured cells, part ``valid`` or ``test``; a module's own function.
         data: in words.
         setting: one of :data:`SETTINGS`.
+        seeds: paired seeds by default.
         settings: numbers worth recording.
     """
     one_of("setting", setting, SETTINGS)
@@ -112,7 +114,8 @@ def tuned_trial(
         tuple(claims),
         partial(_seed, measure, setting),
         data,
-        settings={**(settings or {}), "part": "validation" if setting else "test"},
+        seeds,
+        {**(settings or {}), "part": "validation" if setting else "test"},
     )
 
 
