@@ -1,11 +1,13 @@
-"""The cuts of the digits that trials share, and every stress trial's declaration."""
+"""The cuts of the digits that trials share, and every small trial's declaration."""
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from kintsugi.core.errors import BadArgument, BadData
+from kintsugi.prove import trials
 from kintsugi.prove.runner import trial_of
 from kintsugi.prove.small import digits, only, whole
 
@@ -36,28 +38,10 @@ def test_a_whole_set_is_one_batch_in_its_order():
     assert np.array_equal((batch.image[4].permute(1, 2, 0).numpy() * 255).round(), data[4].image)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "gaussian_noise",
-        "defocus_blur",
-        "jpeg",
-        "fgsm",
-        "pgd",
-        "watermark",
-        "integrated_gradients",
-        "gaussian_ad",
-        "confident_learning",
-        "near_duplicates",
-        "broken_files",
-        "group_gaps",
-        "george",
-        "group_accuracy",
-        "macro_std",
-        "calibration_error",
-        "spurious_mauc",
-    ],
-)
+SMALL = sorted({path.stem for path in Path(trials.__path__[0]).glob("[a-z]*.py")} - {"config"})
+
+
+@pytest.mark.parametrize("name", SMALL)
 def test_trials_pickle_and_refuse_unknown_settings(name):
     trial = trial_of(name)
     assert pickle.loads(pickle.dumps(trial)).claims == trial.claims

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kintsugi.core.card import KINDS
+from kintsugi.core.card import KINDS, Card
 from kintsugi.core.errors import BadData
 from kintsugi.core.files import atomic
 from kintsugi.core.registry import Entry, entries, find
@@ -59,7 +59,7 @@ def _show(entry: Entry, *, as_json: bool) -> int:
     print(f"{card.name} ({card.kind}): {card.title}\n\n{entry.idea}\n\npaper: {card.paper}")
     if card.code:
         print(f"official code: {card.code}")
-    print(f"needs: {', '.join(card.needs) or 'nothing more'}\nstatus: {card.status}\n\nconfiguration:")
+    print(f"needs: {', '.join(card.needs) or 'nothing more'}\nstatus: {_verdicts(card)}\n\nconfiguration:")
     for row in rows:
         print(f"  {row['name']:20}{row['type']:28}{'required' if row['required'] else row['default']}")
     return 0
@@ -128,7 +128,7 @@ def _page(kind: str) -> str:
             lines.append(f"- official code: {card.code}")
         if card.needs:
             lines.append(f"- needs: {', '.join(card.needs)}")
-        lines += [f"- status: {card.status}", f"- module: `{entry.module}`", ""]
+        lines += [f"- status: {_verdicts(card)}", f"- module: `{entry.module}`", ""]
         rows = _configuration(entry)
         if rows:
             lines += ["| parameter | type | default |", "| --- | --- | --- |"]
@@ -137,3 +137,8 @@ def _page(kind: str) -> str:
                 lines.append(f"| `{row['name']}` | `{row['type'].replace('|', chr(92) + '|')}` | {default} |")
             lines.append("")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _verdicts(card: Card) -> str:
+    """What the evidence says, of further settings of the trial too."""
+    return "; ".join([card.status, *(f"{verdict} with `--setting {name}`" for name, verdict in card.settings)])

@@ -26,7 +26,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "study": ("prove/studies",),
 }
 KINDS = tuple(HOMES)
-STATUSES = ("experimental", "proven", "not proven")
+STATUSES = ("experimental", "proven", "not proven", "baseline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,10 @@ class Card:
         code: repository of the official code, if any.
         needs: extras of ``kintsugi-vision`` it needs (``"generate"``), or capabilities (``"group labels"``).
         uses: names of other methods it is built on.
-        status: ``experimental`` until evidence is committed, then what the evidence says.
+        status: ``experimental`` until evidence is committed, then what the evidence says; ``baseline`` for what others
+            are measured against, which promises nothing that could be proven.
+        settings: further settings of its trial, such as other data, with what their evidence says:
+            ``(("photos", "proven"),)``.
     """
 
     name: str
@@ -54,12 +57,16 @@ class Card:
     needs: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
     status: str = "experimental"
+    settings: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in HOMES:
             raise BadArgument.of("kind", self.kind, "one of " + ", ".join(KINDS))
         if self.status not in STATUSES:
             raise BadArgument.of("status", self.status, "one of " + ", ".join(STATUSES))
+        for name, verdict in self.settings:
+            if verdict not in ("proven", "not proven"):
+                raise BadArgument.of("settings", (name, verdict), "a setting with 'proven' or 'not proven'")
         if not self.name.isidentifier() or self.name != self.name.lower():
             raise BadArgument.of("name", self.name, "a snake_case name")
 

@@ -36,6 +36,7 @@ CARD = Card(
     card=0,
     code="cleanlab/cleanvision",
     status="proven",
+    settings=(("photos", "proven"),),
 )
 SIDE = 64
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601

@@ -41,6 +41,7 @@ CARD = Card(
     code="https://github.com/cleanlab/cleanlab",
     needs=("held-out outputs",),
     status="proven",
+    settings=(("cifar10n", "not proven"),),
 )
 
 METHODS = ("pbnr", "pbc", "c+nr", "confusion", "argmax")

@@ -50,6 +50,7 @@ CARD = Card(
     paper="Karras et al., Analyzing and Improving the Training Dynamics of Diffusion Models (2023), arXiv 2312.02696",
     card=80,
     code="NVlabs/edm2",
+    status="proven",
 )
 
 NETS = {"plain": PlainUNet, "mp": UNet}

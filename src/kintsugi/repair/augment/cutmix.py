@@ -27,6 +27,7 @@ CARD = Card(
     paper="Yun, Han, Oh, Chun, Choe, Yoo, CutMix, ICCV 2019, arXiv 1905.04899",
     card=0,
     code="clovaai/CutMix-PyTorch",
+    status="proven",
 )
 
 

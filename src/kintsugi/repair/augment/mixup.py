@@ -25,6 +25,7 @@ CARD = Card(
     paper="Zhang, Cisse, Dauphin, Lopez-Paz, mixup: Beyond Empirical Risk Minimization, ICLR 2018, arXiv 1710.09412",
     card=57,
     code="google-research/big_vision",
+    status="proven",
 )
 
 

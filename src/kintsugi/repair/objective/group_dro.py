@@ -34,6 +34,7 @@ CARD = Card(
     card=0,
     code="kohpangwei/group_DRO",
     needs=("group labels",),
+    status="proven",
 )
 
 

@@ -40,6 +40,7 @@ CARD = Card(
     paper="Kirichenko, Izmailov, Wilson, Last Layer Re-Training is Sufficient, ICLR 2023, arXiv 2204.02937",
     card=0,
     code="PolinaKirichenko/deep_feature_reweighting",
+    status="proven",
 )
 
 # Inverse penalties tried by the authors, strongest last.

@@ -34,6 +34,7 @@ CARD = Card(
     card=0,
     code="facebookresearch/BalancingGroups",
     needs=("group labels",),
+    status="proven",
 )
 
 

@@ -28,6 +28,7 @@ CARD = Card(
     title="a fixed share of each origin in every batch",
     paper="our own finding in trials of Popp, Laube, Schott, Hein, ConfiG, 2025, arXiv 2506.02294",
     card=1,
+    status="proven",
 )
 
 

@@ -24,6 +24,7 @@ CARD = Card(
     title="mean cross-entropy to the labels",
     paper="Vapnik, Principles of Risk Minimization for Learning Theory, NeurIPS 1991",
     card=0,
+    status="baseline",
 )
 
 

@@ -27,6 +27,7 @@ CARD = Card(
     paper="Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural Network, 2015, arXiv 1503.02531",
     card=0,
     needs=("soft labels",),
+    status="proven",
 )
 
 

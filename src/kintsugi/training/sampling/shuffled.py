@@ -27,6 +27,7 @@ CARD = Card(
     title="every sample once an epoch, in random order",
     paper="Bottou, Curiously Fast Convergence of Some Stochastic Gradient Descent Algorithms, SLDS 2009",
     card=0,
+    status="baseline",
 )
 
 
