@@ -46,6 +46,18 @@ def test_the_budget_bounds_a_rung_and_more_goes_on(tmp_path, monkeypatch):
     assert all(run.metrics()[-1]["step"] > step for run, step in zip(runs, steps, strict=True))
 
 
+def test_a_second_look_at_the_holdout_is_said(tmp_path, monkeypatch):
+    rungs = ["group_balanced", "group_dro"]
+    notes = {}
+    for choice in (*rungs, rungs[1]):
+        monkeypatch.setattr(mend, "_choose", lambda tried, tolerance, choice=choice: choice)
+        done = case_of(patches(), tmp_path).mend(how=quick(), rungs=rungs)
+        notes[choice] = [note for note in done.notes if "hold-out" in note]
+    assert notes["group_balanced"] == []
+    assert "opened before, for group_balanced" in notes["group_dro"][0]
+    assert json.loads((tmp_path / "holdout.json").read_text()) == {"opened for": rungs}
+
+
 def test_no_time_at_all_is_said(tmp_path):
     done = case_of(patches(), tmp_path).mend(budget=0.0)
     assert done.stress is None

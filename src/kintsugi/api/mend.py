@@ -148,6 +148,11 @@ def mend(
         tried = [replace(rung, chosen=rung.name == best) for rung in tried]
         verdict = None
         if best != "as it is":
+            if others := _opened(case, best):
+                notes.append(
+                    f"The hold-out part was opened before, for {' and '.join(others)}, when there was less time: "
+                    "with every look its interval promises less."
+                )
             verdict = case.compare(model, models[best], tolerance=tolerance)
             case.run.save_weights(models[best].state_dict())
         page = case.run.path("report.html")
@@ -235,6 +240,15 @@ def _try(
 def _record(case: Case, rung: Rung) -> Path:
     """Where a finished rung left what it cost and how it did."""
     return case.run.path(f"rungs/{rung.name}/tried.json")
+
+
+def _opened(case: Case, repair: str) -> list[str]:
+    """Record, before it is done, that the hold-out part is opened for a repair; the others it was opened for before."""
+    path = case.run.path("holdout.json")
+    names: list[str] = read_json(path)["opened for"] if path.exists() else []
+    if repair not in names:
+        write_json(path, {"opened for": [*names, repair]})
+    return [name for name in names if name != repair]
 
 
 def _better(score: Score | None, than: Score) -> bool:
