@@ -27,6 +27,7 @@ CARD = Card(
     title="random shift by padding and cropping, random mirror image",
     paper="He, Zhang, Ren, Sun, Deep Residual Learning for Image Recognition, CVPR 2016, arXiv 1512.03385",
     card=57,
+    status="proven",
 )
 
 

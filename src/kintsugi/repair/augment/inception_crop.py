@@ -28,6 +28,7 @@ CARD = Card(
     paper="Szegedy et al., Going Deeper with Convolutions, CVPR 2015, arXiv 1409.4842",
     card=57,
     code="google-research/big_vision",
+    status="not proven",
 )
 
 
