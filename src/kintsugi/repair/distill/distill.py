@@ -37,6 +37,7 @@ CARD = Card(
     card=57,
     code="google-research/big_vision",
     uses=("mixup",),
+    status="proven",
 )
 
 VIEWS = ("fixed", "independent", "consistent", "function_matching")
