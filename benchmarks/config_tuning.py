@@ -5,7 +5,7 @@
 For every setting of the grid, one student of each training and row is trained on 100 images guided by ConfiG's
 objective, another on 100 guided by the student alone; worst-group accuracy on validation images decides. Both get the
 same grid. Seeds are others than the trial's. ``benchmarks/tuning/config.json`` holds what was run: parts of the grid,
-guidance of coarse steps first, the rest around what was best; ties within a point or two went to the fewer steps.
+coarse steps first, the rest around what was best; two settings are compared on the trainings that both have.
 """
 
 from __future__ import annotations

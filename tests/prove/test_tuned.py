@@ -8,7 +8,7 @@ import torch
 
 from kintsugi.core.errors import BadArgument
 from kintsugi.core.run import Run
-from kintsugi.prove import few_digits, rare_groups
+from kintsugi.prove import few_digits, rare_groups, small
 from kintsugi.prove.runner import trial_of
 from kintsugi.prove.tuned import OTHER_SEEDS, Try, compared, tuned_trial
 from kintsugi.training.settings import Training
@@ -98,10 +98,10 @@ def test_the_worst_group_is_what_counts(monkeypatch):
     group = data.column("group")
     wrong = (group == 2) & (np.arange(len(group)) % 4 == 0)
     said = SimpleNamespace(predicted=np.where(wrong, 1 - data.labels, data.labels))
-    monkeypatch.setattr(rare_groups, "predict", lambda *_, **__: said)
+    monkeypatch.setattr(small, "predict", lambda *_, **__: said)
     share = float(wrong[group == 2].mean())
-    expected = {"worst group": 1 - share, "mean of groups": 1 - share / 4}
-    assert rare_groups.by_group(None, data) == pytest.approx(expected)
+    expected = {"worst group": 1 - share, "mean of groups": 1 - share / 4, "average": 1 - wrong.mean()}
+    assert rare_groups.scores(None, data) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", ["group_dro", "group_balanced", "mixed_share"])

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from kintsugi.core.devices import pick
 from kintsugi.core.randomness import derive, torch_rng
@@ -15,8 +14,8 @@ from kintsugi.data.imageset import ImageSet
 from kintsugi.generate.diffusion.pixel_diffusion import PixelDiffusion
 from kintsugi.models.base import TorchModel
 from kintsugi.models.open import open_model
-from kintsugi.models.predict import predict
 from kintsugi.prove.additions import Additions, Guiding
+from kintsugi.prove.small import by_group
 from kintsugi.repair.augment.cutmix import CutMix
 from kintsugi.repair.sampling.mixed_share import MixedShare
 from kintsugi.training.fit import fit
@@ -25,6 +24,9 @@ from kintsugi.training.objective.soft_targets import SoftTargets
 from kintsugi.training.settings import Training
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from kintsugi.prove.worlds import World
 
 OWN = "student only, own settings"
@@ -105,11 +107,14 @@ class Bench:
 
     def measure(self, model: TorchModel) -> dict[str, float]:
         """Accuracy of the worst group, of the mean over groups, and over all."""
+        data, group = self._measured
+        return by_group(model, data, group)
+
+    @cached_property
+    def _measured(self) -> tuple[ImageSet, NDArray[np.int64]]:
+        """What models are measured on, rendered once, and the group of each image."""
         data = self.world.every_group(self.part)
-        right = predict(model, data, batch_size=512).predicted == data.labels
-        groups = data.groups("label", self.world.attribute)
-        by_group = [float(right[groups.members(g)].mean()) for g in range(len(groups))]
-        return {METRIC: min(by_group), "mean of groups": float(np.mean(by_group)), "average": float(right.mean())}
+        return data, data.groups("label", self.world.attribute).index
 
     def training(self, steps: int, warmup: int) -> Training:
         """How nets are trained here."""
@@ -144,7 +149,8 @@ class Arms:
         forms = {"teacher only": "teacher", "student only": "student", "ConfiG": self.how.form}
         arms |= self.added.guided(before, forms, self.how.guiding)
         arms |= self.added.best_of_n(before, self.how.form, self.added.facts["ConfiG: seconds"])
-        arms |= self.added.guided(before, {OWN: "student"}, self.how.own)
+        same = self.how.own == self.how.guiding
+        arms |= {OWN: arms["student only"]} if same else self.added.guided(before, {OWN: "student"}, self.how.own)
         real = self.bench.world.missing(self.how.added, derive(self.seed, "r") % 2**31)
         arms[CEILING] = self.added.taught(real, "added")
         for arm, data in arms.items():

@@ -12,11 +12,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from kintsugi.data.compose.digits_on_photos import DigitsOnPhotos
-from kintsugi.models.predict import predict
 from kintsugi.prove.seeded import Measured, Seeded
+from kintsugi.prove.small import by_group
 from kintsugi.prove.trial import Claim
 from kintsugi.prove.tuned import Parts, Try, compared, tuned_trial
 from kintsugi.training.grouping import with_groups
@@ -55,12 +53,9 @@ def _with_columns(data: ImageSet, classes: tuple[str, ...]) -> ImageSet:
     return with_groups(data, groups).with_column("origin", ["real" if home else "added" for home in at_home])
 
 
-def by_group(model: TorchModel, data: ImageSet) -> dict[str, float]:
-    """Accuracy of the worst group, and the mean over groups."""
-    right = predict(model, data, batch_size=512).predicted == data.labels
-    group = data.column("group")
-    each = [float(right[group == number].mean()) for number in np.unique(group)]
-    return {METRIC: min(each), "mean of groups": float(np.mean(each))}
+def scores(model: TorchModel, data: ImageSet) -> dict[str, float]:
+    """Accuracy by group, see :func:`~kintsugi.prove.small.by_group`."""
+    return by_group(model, data, data.column("group"))
 
 
 def tries(how: Sequence[Training], arms: Arms) -> dict[str, list[Try]]:
@@ -85,5 +80,5 @@ def rare_groups_trial(name: str, title: str, claims: Sequence[Claim], arms: Arms
 def _measure(arms: Arms, part: str, seed: int, run: Run) -> Measured:
     parts = parts_of(seed, part)
     ways = tries([replace(TRAINING, lr=lr) for lr in RATES], arms)
-    for arm, model in compared(ways, parts, by_group, METRIC, width=WIDTH, seed=seed, run=run):
-        yield ROW, arm, by_group(model, parts.test)
+    for arm, model in compared(ways, parts, scores, METRIC, width=WIDTH, seed=seed, run=run):
+        yield ROW, arm, scores(model, parts.test)

@@ -13,6 +13,7 @@ from kintsugi.core.batch import Batch
 from kintsugi.core.randomness import numpy_rng, torch_rng
 from kintsugi.data.imageset import ImageSet
 from kintsugi.models.base import TorchModel
+from kintsugi.models.predict import predict
 from kintsugi.models.small import SmallCNN
 from kintsugi.training.fit import fit
 from kintsugi.training.objective.erm import ERM
@@ -67,3 +68,10 @@ def accuracy(model: TorchModel, batch: Batch) -> float:
     """Share of right answers."""
     with torch.no_grad():
         return float((model(batch.image).argmax(1) == batch.label).float().mean())
+
+
+def by_group(model: TorchModel, data: ImageSet, group: np.ndarray[Any, Any]) -> dict[str, float]:
+    """Accuracy of the worst group, of the mean over groups, and over all; ``group`` is int ``[N]``, row for row."""
+    right = predict(model, data, batch_size=512).predicted == data.labels
+    each = [float(right[group == number].mean()) for number in np.unique(group)]
+    return {"worst group": min(each), "mean of groups": float(np.mean(each)), "average": float(right.mean())}

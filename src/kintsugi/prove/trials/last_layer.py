@@ -14,7 +14,7 @@ import numpy as np
 
 from kintsugi.core.randomness import numpy_rng
 from kintsugi.data.imageset import ImageSet
-from kintsugi.prove.rare_groups import DATA, METRIC, RATES, ROW, SETUP, TRAINING, WIDTH, by_group, parts_of, tries
+from kintsugi.prove.rare_groups import DATA, METRIC, RATES, ROW, SETUP, TRAINING, WIDTH, parts_of, scores, tries
 from kintsugi.prove.trial import Claim
 from kintsugi.prove.tuned import Parts, Try, compared, tuned_trial
 from kintsugi.repair.posthoc.last_layer import LastLayer
@@ -52,8 +52,8 @@ def _measure(part: str, seed: int, run: Run) -> Measured:
         [replace(TRAINING, lr=lr) for lr in RATES],
         lambda how: {"the net before": Try(how), "trained on both": Try(how, data=both)},
     )
-    for arm, model in compared(ways, parts, by_group, METRIC, width=WIDTH, seed=seed, run=run):
-        yield ROW, arm, by_group(model, parts.test)
+    for arm, model in compared(ways, parts, scores, METRIC, width=WIDTH, seed=seed, run=run):
+        yield ROW, arm, scores(model, parts.test)
         if arm == "the net before":
             mended = LastLayer()(model, held_out, numpy_rng(seed, "last_layer"))
-            yield ROW, "last_layer", by_group(mended, parts.test)
+            yield ROW, "last_layer", scores(mended, parts.test)
