@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kintsugi.api.cleaning import propose
 from kintsugi.api.grouping import held_out_outputs
 from kintsugi.core.errors import BadArgument, BadData, MissingDependency, one_of
 from kintsugi.core.findings import Finding, Findings
@@ -115,6 +116,7 @@ def audit(
         from kintsugi.api.account import audited
 
         audited(case, whole, result).save(case.run.sub("audit"))
+        propose(case.run.sub("audit"), whole, result.flagged)
     return result
 
 

@@ -74,7 +74,9 @@ def load(
     from kintsugi.data.formats import open_data
 
     kept = (*attributes, cluster) if attributes and cluster else attributes  # none named keeps every column
-    opened = data if isinstance(data, ImageSet) else open_data(data, attributes=kept, classes=names, **columns)
+    columns = {"attributes": tuple(kept), "classes": names, **columns}
+    given = {name: value for name, value in columns.items() if value is not None and value != ()}
+    opened = data if isinstance(data, ImageSet) else open_data(data, **given)
     where = pick(device)
 
     def model_of(spec: Any, own: Any = None, file: str | Path | None = None) -> Any:
@@ -91,6 +93,7 @@ def load(
         out=out,
         device=str(where),
         seed=seed,
+        opened=(data, given) if isinstance(data, str | Path) else None,
     )
 
 
@@ -120,6 +123,7 @@ class Case:
         generator: an image generator, or None.
         attributes: columns that split each class into groups.
         run: folder of everything the verbs write.
+        opened: where the data was read from and how, None where it was given in memory.
         notes: what had to be assumed, and what looks wrong; a reader must see them.
     """
 
@@ -136,12 +140,13 @@ class Case:
         out: str | Path = "kintsugi-out",
         device: str = "cpu",
         seed: int = 0,
+        opened: tuple[str | Path, Mapping[str, Any]] | None = None,
     ) -> None:
         for name in (*attributes, *([cluster] if cluster else [])):
             data.column(name)
         self.data, self.model, self.teacher, self._generator = data, model, teacher, generator
         self.attributes, self.cluster, self.held_out = tuple(attributes), cluster, held_out
-        self.run, self.device, self.seed = Run(out), device, seed
+        self.run, self.device, self.seed, self.opened = Run(out), device, seed, opened
         self.notes: list[str] = [f"{name}: {note}" for name, each in (("model", model), ("teacher", teacher))
                                  for note in getattr(each, "notes", ())]  # fmt: skip
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from kintsugi.api.cleaning import decide
 from kintsugi.api.repair import repair
 from kintsugi.core.decision import Decision
 from kintsugi.core.errors import one_of
-from kintsugi.core.findings import Finding
 from kintsugi.data.apply import apply_decisions
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def ladder(case: Case, audit: Audit, train: ImageSet, *, chosen: Sequence[str] |
     """
     for name in chosen or ():
         one_of("rungs", name, NAMES)
-    decisions = decide(train, audit.flagged)
+    decisions = decide(train, audit.flagged, "rule:mend")
     no_teacher = "" if case.teacher is not None else "it needs a teacher: name one with --teacher"
     no_generator = no_teacher or (
         "" if case.generator is not None else "it needs a generator: name one with --generator"
@@ -66,26 +66,6 @@ def ladder(case: Case, audit: Audit, train: ImageSet, *, chosen: Sequence[str] |
         Rung("config", partial(_method, case, "config", False), no_generator),
     ]
     return [rung for rung in rungs if chosen is None or rung.name in chosen]
-
-
-def decide(train: ImageSet, flagged: Sequence[Finding]) -> list[Decision]:
-    """What a rule does about flagged findings of the training part: relabel label errors, drop one of a near pair."""
-    here, gone = set(train.ids), set[str]()
-    decisions: list[Decision] = []
-    for row in flagged:
-        if not set(row.ids) <= here:
-            continue
-        if row.suggestion.startswith("relabel:"):
-            name = train.classes[int(row.suggestion.partition(":")[2])]
-            decisions.append(_accept(train, row, row.ids, "relabel", (name,) * len(row.ids)))
-        elif row.subject == "pair" and row.suggestion == "drop" and not set(row.ids) & gone:
-            gone.add(row.ids[-1])
-            decisions.append(_accept(train, row, row.ids[-1:], "drop", ()))
-    return decisions
-
-
-def _accept(train: ImageSet, row: Finding, ids: tuple[str, ...], action: str, labels: tuple[str, ...]) -> Decision:
-    return Decision(train.fingerprint, ids, row.key, "accept", action, labels, reviewer="rule:mend")
 
 
 def _clean(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kintsugi.cli.common import answer, case_of, data_options, model_options, noted, planned, progress, run_options
+from kintsugi.cli.common import OUT, answer, case_of, data_options, model_options, noted, planned, progress, run_options
+from kintsugi.core.errors import require
 
 if TYPE_CHECKING:
     from kintsugi.core.findings import Finding
@@ -14,6 +17,8 @@ EXAMPLES = """examples:
   kintsugi audit photos/
   kintsugi audit photos/ --model timm:resnet18 --out audit-1
   kintsugi audit waterbirds/metadata.csv --label y --split split --attribute place --json
+  kintsugi audit photos/ --apply audit-1/audit/proposed.jsonl --out photos-clean
+  kintsugi audit photos-clean --undo photos-clean/patch.json --out photos-again
 """
 
 
@@ -21,6 +26,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("data", help="folder, table, shards, hf:NAME")
     parser.add_argument("--encoder", help="whose features find duplicates and check labels; the model's if not given")
+    parser.add_argument("--apply", metavar="DECISIONS", help="write a cleaned copy (a new table, same pixels) to --out")
+    parser.add_argument("--undo", metavar="PATCH", help="write a cleaned copy as it was before its patch to --out")
     parser.add_argument("--check", action="store_true", help="exit with 1 when anything is flagged")
     data_options(parser)
     model_options(parser)
@@ -36,9 +43,11 @@ def _said(row: Finding) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Audit and list what was found; 2 when a check could not be done."""
+    """Audit and list what was found, or write a cleaned copy; 2 when a check could not be done."""
     from kintsugi.api.audit import CHECKS
 
+    if args.apply or args.undo:
+        return _copy(args)
     with progress(args):
         case = case_of(args, args.data)
         if args.dry_run:
@@ -46,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         with case.run.locked():
             result = case.audit(encoder=args.encoder)
     left_out = len(case.data.problems.left_out)
+    proposed = case.run.path("audit/proposed.jsonl")
     lines = [f"{len(case.data)} images, {len(case.data.classes)} classes, {left_out} left out"]
     for each in result.findings:
         count = each.summary.count
@@ -62,8 +72,31 @@ def run(args: argparse.Namespace) -> int:
     lines += [
         f"all findings: {case.run.path('audit/findings.parquet')}",
         f"report: {case.run.path('audit/report.html')}",
+        *([f"what a rule would do: {proposed} (change it, then --apply it)"] if proposed.exists() else []),
     ]
     answer(args, result, lines, case)
     if result.undone:
         return 2
     return int(args.check and bool(result.flagged))
+
+
+def _copy(args: argparse.Namespace) -> int:
+    """Apply decisions, or take a patch back."""
+    from kintsugi.api.cleaning import apply, undo
+
+    require(not (args.apply and args.undo), "undo", args.undo, "either --apply or --undo")
+    require(args.out != OUT, "out", args.out, "the new folder to write: name it with --out")
+    if args.dry_run:
+        return planned(args, {"data": args.data, "decisions": args.apply, "patch": args.undo})
+    with progress(args):
+        if args.apply:
+            made, patch = apply(case_of(args, args.data), args.apply, args.out)
+        else:
+            made, patch = undo(args.data, args.undo, args.out, args.root and Path(args.root))
+    counts = Counter(change.action for change in patch.changes)
+    done = {"images": len(made), "relabelled": counts["relabel"], "dropped": counts["drop"], "out": args.out,
+            "overruled": list(patch.overruled), "patch": str(Path(args.out) / "patch.json")}  # fmt: skip
+    lines = [f"{len(made)} images, {counts['relabel']} relabelled, {counts['drop']} dropped", f"copy: {args.out}",
+             f"patch: {done['patch']}"]  # fmt: skip
+    answer(args, done, lines)
+    return 0

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kintsugi.api.parts import Parts
     from kintsugi.data.source import Problem
 
+OUT = "kintsugi-out"  # where results go unless a folder is named
 SHOWN = 10  # problems printed of a kind
 
 
@@ -73,7 +74,7 @@ def opening_options(group: Any) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
 
 
-def run_options(parser: argparse.ArgumentParser, out: str | None = "kintsugi-out") -> None:
+def run_options(parser: argparse.ArgumentParser, out: str | None = OUT) -> None:
     """Where results go, and the seed; without a folder to go to, nothing is written unless one is named."""
     words = "folder for the results" + (" (default %(default)s)" if out else "; nothing is written without it")
     parser.add_argument("--out", default=out, help=words)
@@ -117,7 +118,7 @@ def case_of(args: argparse.Namespace, data: str, model: str | None = None) -> Ca
         weights=args.weights,
         size=args.size,
         held_out={"yes": True, "no": False, "auto": None}[args.held_out],
-        out=args.out or "kintsugi-out",
+        out=args.out or OUT,
         device=args.device,
         seed=args.seed,
         **columns,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 
-from kintsugi.cli.common import answer, planned, progress, run_options
+from kintsugi.cli.common import OUT, answer, planned, progress, run_options
 from kintsugi.core.run import Run
 
 EXAMPLES = """examples:
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from kintsugi.prove.runner import prove, trial_of
 
     trial = trial_of(args.name, args.setting)
-    args.out = folder = args.out if args.out != "kintsugi-out" else f"proofs/{trial.name}"
+    args.out = folder = args.out if args.out != OUT else f"proofs/{trial.name}"
     if args.dry_run:
         return planned(args, {"trial": trial.title, "units": list(trial.units(args.seeds)), **trial.facts()})
     with progress(args):

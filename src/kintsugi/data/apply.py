@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +63,31 @@ class Patch:
             "changes": [asdict(change) for change in self.changes],
             "overruled": list(self.overruled),
         }
+
+    @classmethod
+    def parse(cls, record: Any, where: str, before: ImageSet) -> Patch:
+        """A patch from its JSON record.
+
+        Args:
+            record: as :meth:`as_dict` gives it; more keys do no harm.
+            where: the file's name in messages.
+            before: the data it was made on.
+
+        Raises:
+            BadData: it is no patch, or was made on other data.
+        """
+        try:
+            names = [each.name for each in fields(Change)]
+            changes = tuple(Change(**{name: str(change[name]) for name in names}) for change in record["changes"])
+            found = cls(str(record["data"]), changes, tuple(map(str, record.get("overruled", ()))), before)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise BadData(f"{where} is no patch ({error}).", "Name the patch.json beside a view.") from error
+        if found.data != before.fingerprint:
+            raise BadData(
+                f"{where} was made on other data ({found.data} instead of {before.fingerprint}).",
+                "Use the patch of this view.",
+            )
+        return found
 
     def undo(self, changed: ImageSet) -> ImageSet:
         """Take the changes back: labels and soft labels as they were, dropped samples in their old places.
