@@ -2,10 +2,11 @@
 
     python benchmarks/config_tuning.py digits [--device cuda] [--trainings 2] [--workers 4]
 
-For every setting of the grid, one student of each training and row is trained on 100 images guided by ConfiG's
-objective, another on 100 guided by the student alone; worst-group accuracy on validation images decides. Both get the
-same grid. Seeds are others than the trial's. ``benchmarks/tuning/config.json`` holds what was run: parts of the grid,
-coarse steps first, the rest around what was best; two settings are compared on the trainings that both have.
+For every setting of the grid, one student (or more: ``--each``) of each training and row is trained on 100 images guided
+by ConfiG's objective, another on 100 guided by the student alone; worst-group accuracy on validation images decides.
+Both get the same grid. Seeds are others than the trial's. ``benchmarks/tuning/config.json`` holds what was run: parts
+of the grid, coarse steps first, the rest around what was best; two settings are compared on the students that both
+have. Its rows of several rounds drew later rounds from another stream than the trial does.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -31,24 +33,29 @@ GRID = (
     *(Guiding(8, 0.01, rate) for rate in (0.1, 0.3)),
     *(Guiding(20, 0.01, rate) for rate in (0.03, 0.1)),
     Guiding(20, 0.003, 0.3),
+    *(Guiding(20, 0.01, 0.03, rounds=rounds) for rounds in (2, 3)),
 )
 FORMS = {"ConfiG": "product", "student only": "student"}
 
 
-def unit(task: tuple[str, str, int, str]) -> list[dict[str, object]]:
-    """One training of teacher and generator, one student, every setting."""
-    name, share, seed, device = task
+def unit(task: tuple[str, str, int, int, str]) -> list[dict[str, object]]:
+    """One training of teacher and generator, its students, every setting."""
+    name, share, seed, each, device = task
     torch.set_num_threads(1)
     bench = Bench(WORLDS[name](), "valid", SETTINGS[name], device)
     pool, lengths = bench.pool(SHARES[share], seed), bench.how.lengths
-    arms = Arms(bench, bench.teacher(seed, Run(None)), bench.generator(pool, seed, Run(None)), pool, 10 * seed)
-    before = arms.student(lengths[0])
+    teacher, generator = bench.teacher(seed, Run(None)), bench.generator(pool, seed, Run(None))
     made: list[dict[str, object]] = []
-    for how in GRID:
-        for arm, data in arms.added.guided(before, FORMS, how).items():
-            score = {str(steps): bench.measure(arms.student(steps, data))[METRIC] for steps in lengths}
-            made.append({"world": name, "row": share, "training": seed, "arm": arm, "guiding": vars(how), **score})
-            print(json.dumps(made[-1]), flush=True)
+    for student in range(10 * seed, 10 * seed + each):
+        arms = Arms(bench, teacher, generator, pool, student)
+        again = partial(arms.student, lengths[0])
+        before = again()
+        for how in GRID:
+            for arm, data in arms.added.guided(before, FORMS, how, again).items():
+                score = {str(steps): bench.measure(arms.student(steps, data))[METRIC] for steps in lengths}
+                where = {"world": name, "row": share, "training": seed, "student": student}
+                made.append({**where, "arm": arm, "guiding": vars(how), "device": device, **score})
+                print(json.dumps(made[-1]), flush=True)
     return made
 
 
@@ -57,10 +64,11 @@ def main() -> None:
     parser.add_argument("world", choices=sorted(WORLDS))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--trainings", type=int, default=2)
+    parser.add_argument("--each", type=int, default=1, help="students of a training")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, help="a JSON file to write")
     args = parser.parse_args()
-    tasks = [(args.world, share, seed, args.device) for seed in range(args.trainings) for share in SHARES]
+    tasks = [(args.world, share, seed, args.each, args.device) for seed in range(args.trainings) for share in SHARES]
     with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool:
         rows = [row for made in pool.map(unit, tasks) for row in made]
     if args.out:

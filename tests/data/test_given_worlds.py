@@ -20,8 +20,8 @@ def planted(tmp_path, monkeypatch):
     """A folder with files like the real ones, of noise."""
     rng = np.random.default_rng(0)
     for file, members, shape in ((coloured_fashion.FILE, (1, 3), (28, 28)), (cast_photos.FILE, (1, 7), (32, 32, 3))):
-        label = np.repeat(members, 230)
-        arrays = {f"x_{side}": rng.integers(0, 256, (460, *shape), dtype=np.uint8) for side in ("train", "test")}
+        label = np.repeat(members, 730)
+        arrays = {f"x_{side}": rng.integers(0, 256, (1460, *shape), dtype=np.uint8) for side in ("train", "test")}
         np.savez(tmp_path / file, **arrays, y_train=label, y_test=label)
     monkeypatch.setenv("KINTSUGI_DATA", str(tmp_path))
 

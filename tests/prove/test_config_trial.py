@@ -1,5 +1,6 @@
 """The trial of ConfiG in miniature: every arm is run on equal terms, and what claims name is there."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -77,11 +78,28 @@ def additions():
     ), student.eval()
 
 
+def test_the_second_round_is_guided_by_a_student_that_saw_the_first(additions):
+    added, student = additions
+    seen = []
+
+    def again(data):
+        seen.append(data)
+        return student
+
+    made = added.guided(student, {"ConfiG": "product"}, Guiding(1, rounds=2), again)["ConfiG"]
+    assert [len(data) for data in seen] == [3]
+    first = np.concatenate([image for _, image in seen[0].stream(8)])
+    whole = np.concatenate([image for _, image in made.stream(8)])
+    np.testing.assert_array_equal(whole[:3], first)
+    assert made.labels.tolist() == added.want.tolist()
+    assert not np.array_equal(whole[3:], first)
+
+
 def test_every_arm_adds_as_many_images_with_the_teachers_labels(additions):
     added, student = additions
     arms = {
         **added.plain(),
-        **added.guided(student, {"ConfiG": "product"}, Guiding(1)),
+        **added.guided(student, {"ConfiG": "product"}, Guiding(1), lambda _: student),
         **added.best_of_n(student, "product", 0.0),
     }
     for data in arms.values():

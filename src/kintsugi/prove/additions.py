@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from kintsugi.core.randomness import derive, numpy_rng, torch_rng
 from kintsugi.data.imageset import ImageSet
 from kintsugi.generate.cutouts import Cutouts
 from kintsugi.generate.guidance import ConfidenceGuidance
-from kintsugi.generate.guided import guided_optimise
+from kintsugi.generate.guided import Guided, guided_optimise
 from kintsugi.models.predict import as_images, predict
 
 if TYPE_CHECKING:
@@ -33,12 +33,15 @@ class Guiding:
         lr_latent: step size for the start latent.
         lr_condition: step size for the class embedding of every sampling step.
         noise: standard deviation on the cut-outs that the classifiers see.
+        rounds: in how many turns the images are made; every turn after the first is guided by a student that was
+            trained anew on the images of the turns before.
     """
 
     steps: int = 8
     lr_latent: float = 0.1
     lr_condition: float = 0.03
     noise: float = 0.025
+    rounds: int = 1
 
 
 class Additions:
@@ -81,21 +84,31 @@ class Additions:
             ),
         }
 
-    def guided(self, student: TorchModel, forms: Mapping[str, str], how: Guiding) -> dict[str, ImageSet]:
-        """An arm for each form of the objective, by name."""
+    def guided(
+        self, student: TorchModel, forms: Mapping[str, str], how: Guiding, again: Callable[[ImageSet], TorchModel]
+    ) -> dict[str, ImageSet]:
+        """An arm for each form of the objective, by name; ``again`` trains the student on the images made so far."""
         made = {}
         for arm, form in forms.items():
-            began = self._clock()
-            found = guided_optimise(
-                self.generator, self.want, ConfidenceGuidance(self.teacher, student, form=form), steps=how.steps,
-                lr={"latent": how.lr_latent, "condition": how.lr_condition},
-                cutouts=Cutouts(2, noise=how.noise, pad=1), last_weights=(1.0,), rng=derive(self.seed, "guide"),
-                batch_size=100,
-            )  # fmt: skip
-            self.facts |= {f"{arm}: t_y": float(found.teacher.mean()), f"{arm}: f_y": float(found.student.mean()),
+            began, guide = self._clock(), student
+            found: list[Guided] = []
+            for turn, want in enumerate(self.want.tensor_split(how.rounds)):
+                if turn:
+                    guide = again(self._added(Guided.concat(found).image))
+                found.append(self._turn(guide, form, how, turn, want))
+            images = Guided.concat(found)
+            self.facts |= {f"{arm}: t_y": float(images.teacher.mean()), f"{arm}: f_y": float(images.student.mean()),
                            f"{arm}: seconds": self._clock() - began}  # fmt: skip
-            made[arm] = self._added(found.image)
+            made[arm] = self._added(images.image)
         return made
+
+    def _turn(self, student: TorchModel, form: str, how: Guiding, turn: int, want: torch.Tensor) -> Guided:
+        return guided_optimise(
+            self.generator, want, ConfidenceGuidance(self.teacher, student, form=form), steps=how.steps,
+            lr={"latent": how.lr_latent, "condition": how.lr_condition},
+            cutouts=Cutouts(2, noise=how.noise, pad=1), last_weights=(1.0,),
+            rng=derive(self.seed, "guide", turn) if turn else derive(self.seed, "guide"), batch_size=100,
+        )  # fmt: skip
 
     def best_of_n(self, student: TorchModel, form: str, seconds: float) -> dict[str, ImageSet]:
         """Unguided candidates for so many seconds: the best of each place, and the best of each class."""
@@ -128,7 +141,7 @@ class Additions:
 
     def _added(self, image: torch.Tensor) -> ImageSet:
         pixels = (image * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        return self.taught(ImageSet.from_arrays(pixels, self.want.numpy(), self.real.classes), "added")
+        return self.taught(ImageSet.from_arrays(pixels, self.want[: len(pixels)].numpy(), self.real.classes), "added")
 
     def _sampled(self, turn: int) -> torch.Tensor:
         return self.generator.sample(len(self.want), self.want, torch_rng(self.seed, "sample", turn))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from kintsugi.core.devices import pick
@@ -143,14 +143,17 @@ class Arms:
 
     def all(self) -> Iterator[tuple[int, str, dict[str, float]]]:
         """Training steps, arm and scores."""
-        before = self.student(self.how.lengths[0])
+        again = partial(self.student, self.how.lengths[0])
+        before = again()
         arms: dict[str, ImageSet | None] = {"nothing": None, "CutMix": None}
         arms |= self.added.plain()
         forms = {"teacher only": "teacher", "student only": "student", "ConfiG": self.how.form}
-        arms |= self.added.guided(before, forms, self.how.guiding)
+        arms |= self.added.guided(before, forms, self.how.guiding, again)
         arms |= self.added.best_of_n(before, self.how.form, self.added.facts["ConfiG: seconds"])
-        same = self.how.own == self.how.guiding
-        arms |= {OWN: arms["student only"]} if same else self.added.guided(before, {OWN: "student"}, self.how.own)
+        if self.how.own == self.how.guiding:
+            arms[OWN] = arms["student only"]
+        else:
+            arms |= self.added.guided(before, {OWN: "student"}, self.how.own, again)
         real = self.bench.world.missing(self.how.added, derive(self.seed, "r") % 2**31)
         arms[CEILING] = self.added.taught(real, "added")
         for arm, data in arms.items():

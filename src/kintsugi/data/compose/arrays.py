@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+ALL = slice(None)
 
-def originals_of(file: str, k: int, part: str, size: int, *, valid: int, test: int | None = None) -> NDArray[np.uint8]:
+
+def originals_of(file: str, k: int, part: str, size: int, *, valid: int, test: slice = ALL) -> NDArray[np.uint8]:
     """The images of class ``k`` in one part, scaled to ``size``: uint8 ``[N, size, size(, 3)]``.
 
     Args:
@@ -26,7 +28,7 @@ def originals_of(file: str, k: int, part: str, size: int, *, valid: int, test: i
             ``pool``.
         size: side in pixels.
         valid: training images kept for validation.
-        test: test images used at most; None for all.
+        test: which of the class's test images are used.
 
     Raises:
         BadData: ``KINTSUGI_DATA`` is not set, or does not hold the file.
@@ -34,7 +36,7 @@ def originals_of(file: str, k: int, part: str, size: int, *, valid: int, test: i
     found = _read(given_file(file))
     side = "test" if part == "test" else "train"
     mine = found[f"x_{side}"][found[f"y_{side}"] == k]
-    mine = {"test": mine[:test], "valid": mine[:valid], "pool": mine[valid:]}[part]
+    mine = {"test": mine[test], "valid": mine[:valid], "pool": mine[valid:]}[part]
     return np.stack([np.asarray(Image.fromarray(one).resize((size, size), Image.Resampling.BOX)) for one in mine])
 
 

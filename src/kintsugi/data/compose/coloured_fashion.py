@@ -24,6 +24,7 @@ FILE = "fashion_mnist_full_60k_10k.npz"
 GARMENTS = {"trouser": 1, "dress": 3}
 GROUNDS = {"red": (190, 40, 40), "green": (40, 150, 40)}
 VALID = 200  # garments a class kept for validation
+FRESH = slice(500, None)  # test garments that no earlier trial was measured on
 
 
 class ColouredFashion(Paired):
@@ -31,7 +32,7 @@ class ColouredFashion(Paired):
 
     Args:
         size: side in pixels, to which the garments are scaled.
-        test: test garments a class used, each on both grounds.
+        test: which test garments of a class are used, each on both grounds.
         jitter: largest change of each channel of the ground, in grey levels.
         opaque: grey level of the original, whose ground is black, from which a pixel is garment alone.
 
@@ -39,7 +40,7 @@ class ColouredFashion(Paired):
         BadData: ``KINTSUGI_DATA`` is not set or does not hold the file.
     """
 
-    def __init__(self, size: int = 16, *, test: int = 500, jitter: int = 30, opaque: int = 64) -> None:
+    def __init__(self, size: int = 16, *, test: slice = FRESH, jitter: int = 30, opaque: int = 64) -> None:
         require(1 <= opaque <= 255, "opaque", opaque, "a grey level from 1 to 255")
         self.size, self.jitter, self.opaque = size, jitter, opaque
         self.classes = tuple(GARMENTS)

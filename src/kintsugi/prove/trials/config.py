@@ -11,6 +11,10 @@ another deal of the same digits. How to guide was chosen anew for every world, o
 ConfiG, and these settings serve every objective; once more for guidance by the student alone, which then gets an arm
 of its own, for it is the strongest of the plain arms.
 
+On Fashion-MNIST a first trial, guided in one round, proved the 1% row and not the 5% row (+0.093 of +0.15). Two rounds
+were then chosen on validation images by the same rule (mean of both rows, four students each: 0.78 against 0.68), and
+tested anew: other trainings, other students, and the 500 test garments of each class that the first trial left unseen.
+
 How long students train matters to the margin: the rows of 250 steps retrain every arm twice as long on the same
 images. They are shown and decide nothing. ``--setting pairs`` repeats the trial on five pairs of digits for which
 nothing was tuned.
@@ -37,9 +41,12 @@ PLAIN = ("nothing", "CutMix", "unguided", "reconstruction", "pool, teacher-label
 
 SETTINGS = {
     "digits": Settings(guiding=Guiding(4, 0.1, 0.1)),
-    "fashion": Settings(guiding=Guiding(20, 0.01, 0.03)),
+    "fashion": Settings(guiding=Guiding(20, 0.01, 0.03, rounds=2)),
     "photos": Settings(guiding=Guiding(8, 0.01, 0.3), own=Guiding(8, 0.01, 0.1)),
 }
+
+# Trainings that an earlier trial has used: with one round on Fashion-MNIST, whose 5% row fell short (+0.093).
+SEEN = {"fashion": 3}
 
 
 def row_of(share: str, steps: int) -> str:
@@ -70,25 +77,26 @@ class ConfigTrial:
         part: whose images students are measured on, ``valid`` or ``test``.
         trainings: trainings of teacher and generator, each row its own.
         each: students of a training, unless the caller says how many there are in all.
+        first: number of the first training; trainings of other numbers have other seeds.
         device: where everything is trained and made.
     """
 
     def __init__(
         self, worlds: Sequence[World], settings: Settings, name: str = "config", part: str = "test", *,
-        trainings: int = 3, each: int = 4, device: str = "cpu",
+        trainings: int = 3, each: int = 4, first: int = 0, device: str = "cpu",
     ) -> None:  # fmt: skip
         one_of("part", part, ("valid", "test"))
         self.worlds, self.settings, self.name, self.part, self.device = tuple(worlds), settings, name, part, device
         others = f" (and {len(worlds) - 1} worlds like it)" if len(worlds) > 1 else ""
         self.title = f"ConfiG against its baselines: {worlds[0].title}{others}, {part} part"
         self.claims = claims(settings.lengths)
-        self.trainings, self._each = trainings, each
+        self.numbers, self._each = range(first, first + trainings), each
 
     def units(self, seeds: int | None) -> list[str]:
         """A share and a training each; ``seeds`` students in all a row, shared out over the trainings."""
         if seeds is not None:
-            self._each = -(-seeds // self.trainings)
-        return [f"{100 * share:.0f}-{number}" for number in range(self.trainings) for share in SHARES.values()]
+            self._each = -(-seeds // len(self.numbers))
+        return [f"{100 * share:.0f}-{number}" for number in self.numbers for share in SHARES.values()]
 
     def facts(self) -> dict[str, Any]:
         """Data and settings."""
@@ -126,4 +134,5 @@ def trial(setting: str = "") -> ConfigTrial:
         return ConfigTrial(pairs(), SETTINGS["digits"], "config-pairs", trainings=5, each=2, device="auto")
     if setting in ("", "digits"):
         return ConfigTrial([WORLDS["digits"]()], SETTINGS["digits"])
-    return ConfigTrial([WORLDS[setting]()], SETTINGS[setting], f"config-{setting}", device="auto")
+    first = SEEN.get(setting, 0)
+    return ConfigTrial([WORLDS[setting]()], SETTINGS[setting], f"config-{setting}", first=first, device="auto")
