@@ -2,8 +2,8 @@
 
     python benchmarks/config_tuning.py digits [--device cuda] [--trainings 2] [--workers 4]
 
-For every setting of the grid, one student (or more: ``--each``) of each training and row is trained on 100 images guided
-by ConfiG's objective, another on 100 guided by the student alone; worst-group accuracy on validation images decides.
+For every setting of the grid, one student (or more: ``--each``) of each training and row is trained on 100 images
+guided by ConfiG's objective, another on 100 guided by the student alone; worst-group accuracy on validation decides.
 Both get the same grid. Seeds are others than the trial's. ``benchmarks/tuning/config.json`` holds what was run: parts
 of the grid, coarse steps first, the rest around what was best; two settings are compared on the students that both
 have. Its rows of several rounds drew later rounds from another stream than the trial does.
