@@ -15,6 +15,10 @@ released code (version 2) expects "yes" of every question and finds it anywhere 
 mixed in and the first word alone counts. Answers that are missing or neither yes nor no are left out of (1), and a
 sample with fewer than half of its questions answered is neither cleared nor accused. The paper's figures were not
 verified. What the answers come from must be free of poison itself.
+
+The threshold of 0.5 is for questions that no two classes share. Where classes share attributes an image passes it with
+a wrong label (`kintsugi prove vdc`: of digits with a trigger half pass, and the attack stays); on trusted samples one
+sees which threshold clears nine in ten of them, and that one finds all.
 """
 
 from __future__ import annotations
@@ -48,6 +52,7 @@ CARD = Card(
     card=100,
     code="https://github.com/zihao-ai/vdc",
     needs=("answers to questions",),
+    status="proven",
 )
 
 FEWEST = 0.5  # share of a sample's questions that must have been answered

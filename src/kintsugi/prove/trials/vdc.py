@@ -57,7 +57,11 @@ def trial(setting: str = "") -> Seeded:
         _measure,
         "scikit-learn's handwritten digits: 300 trusted ones train 16 yes-or-no heads (support vectors, untuned), 1000 "
         "others are made dirty (100 labels flipped; 45 images with a white 2 x 2 corner relabelled 0), 497 test",
-        settings={"questions": "all attributes of the label, the label itself, 4 other labels", "threshold": 0.5},
+        settings={
+            "questions": "all attributes of the label, the label itself, 4 other labels",
+            "threshold": "what drops a tenth of the trusted, by heads trained on their other half; the paper's 0.5 is "
+            "shown beside it: it lets images pass whose class shares attributes with the label",
+        },
     )
 
 
@@ -107,13 +111,27 @@ def _measure(seed: int, run: Run) -> Measured:
     yield NOISE, "0.85", {"TPR at FPR 0.10": 0.85}
     yield POISON, "0.85", {"TPR at FPR 0.10": 0.85}
     yield POISON, "0.3", {"TPR at FPR 0.10": 0.3}
-    found = {row.ids[0] for row in auditor(dirty, None, numpy_rng(seed, "audit")).flagged}
-    kept = dirty.where(np.array([name not in found for name in dirty.ids]))
-    before, after = _attacked(model, test), _attacked(trained(kept, seed), test)
-    yield REPAIRED, "vdc", after
+    before = _attacked(model, test)
+    for arm, threshold in (("vdc", _threshold(trusted, table)), ("vdc, threshold 0.5", 0.5)):
+        auditor = VDC(Heads(trusted), Templates(table, IDENTITY), threshold=threshold, batch_size=256)
+        found = {row.ids[0] for row in auditor(dirty, None, numpy_rng(seed, "audit")).flagged}
+        kept = dirty.where(np.array([name not in found for name in dirty.ids]))
+        yield REPAIRED, arm, {**_attacked(trained(kept, seed), test), "dropped": float(len(found))}
     yield REPAIRED, "nothing dropped", before
     yield REPAIRED, "nothing dropped, less 0.02", {"accuracy": before["accuracy"] - 0.02}
     yield REPAIRED, "0.85", {"attack fails": 0.85}
+
+
+def _threshold(trusted: ImageSet, table: dict[str, list[str]]) -> float:
+    """Consistency below which no more than a tenth of the trusted lie, by heads that were trained on the other half."""
+    halves = np.arange(len(trusted)) % 2
+    score = [
+        VDC(Heads(trusted.where(halves != half)), Templates(table, IDENTITY), batch_size=256)
+        .consistency(trusted.where(halves == half))
+        .score
+        for half in (0, 1)
+    ]
+    return float(np.sort(np.concatenate(score))[int(RATE * len(trusted))])
 
 
 def _dirty(clean: ImageSet, rng: np.random.Generator) -> tuple[ImageSet, NDArray[np.bool_], NDArray[np.bool_]]:
@@ -143,7 +161,7 @@ def _held_out(data: ImageSet, seed: int) -> NDArray[Any]:
 
 
 def _tpr(score: NDArray[Any], wanted: NDArray[np.bool_], clean: NDArray[np.bool_]) -> float:
-    """Share of the wanted above the lowest cut that no more than a tenth of the clean are above; ties count as clean."""
+    """Share of the wanted above the lowest cut that at most a tenth of the clean are above; ties count as clean."""
     high = np.sort(score[clean])[::-1]
     return float((score[wanted] > high[int(RATE * len(high))]).mean())
 
