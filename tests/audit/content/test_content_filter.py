@@ -103,7 +103,7 @@ def test_what_nobody_could_read_is_not_kept(tmp_path):
 
     (tmp_path / "thing").mkdir()
     for k in range(4):
-        Image.fromarray(np.full((8, 8, 3), 60 * k, np.uint8)).save(tmp_path / f"thing/{k}.png")
+        Image.fromarray(np.full((8 + k, 8, 3), 60 * k, np.uint8)).save(tmp_path / f"thing/{k}.png")
     (tmp_path / "thing/3.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     found = ContentFilter([Corner("left", 1.0, 0)])(open_data(tmp_path), None, np.random.default_rng(0))
     assert sum(row.check == "audit_sample" for row in found) == 3

@@ -174,8 +174,11 @@ class ContentFilter:
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The rows that could be read, and the detector's probability of each."""
         seen, made = [], []
+        # A detector that states no size looks at images as they are: of several sizes one at a time.
+        alone = getattr(data.source, "gather", None) is None and getattr(detector, "preprocess", None) is None
+        many = 1 if alone else self.batch_size
         with evaluating(detector) as device, task(f"look with {detector.name}", len(rows)) as tracker, torch.no_grad():
-            for part, pixels in batches(data, detector, self.batch_size, rows=rows):
+            for part, pixels in batches(data, detector, many, rows=rows):
                 value: Any = detector.score(as_images(pixels, device)).double().cpu().numpy()
                 if value.shape != (len(part),) or not ((value >= 0) & (value <= 1)).all():
                     raise BadData(
