@@ -23,7 +23,7 @@ TURNS = ("0", "90", "180", "270")
 
 
 def rotation_encoder(
-    data: ImageSet, seed: int, *, steps: int = 400, width: int = 16, lr: float = 3e-3, batch_size: int = 128
+    data: ImageSet, seed: int, *, steps: int = 200, width: int = 8, lr: float = 3e-3, batch_size: int = 64
 ) -> ModelEncoder:
     """A small net's features after learning the four turns of square images; labels are not looked at."""
     model = _net(seed, width)
@@ -34,7 +34,7 @@ def rotation_encoder(
     return ModelEncoder(model, name="rotation")
 
 
-def random_encoder(seed: int, *, width: int = 16) -> ModelEncoder:
+def random_encoder(seed: int, *, width: int = 8) -> ModelEncoder:
     """The same net before it learned anything."""
     return ModelEncoder(_net(seed, width).eval(), name="random")
 
