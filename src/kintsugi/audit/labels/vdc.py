@@ -144,7 +144,7 @@ class VDC:
         rows = np.flatnonzero(data.labels >= 0)
         sheet = {int(k): self._questions(int(k), data.classes) for k in np.unique(data.labels[rows])}
         asked, answered, right = (np.zeros(len(data), dtype=np.int64) for _ in range(3))
-        tally: dict[str, list[int]] = {}
+        tally: dict[str, list[int]] = {}  # right and answered, by the answer expected
         wrong: dict[int, tuple[str, ...]] = {}
         most = max((len(each) for each in sheet.values()), default=1)
         # Images of one size are asked about together; others one at a time, each as large as it is.
@@ -162,13 +162,15 @@ class VDC:
                     answered[row] += 1
                     right[row] += fits
                     kind = question.expected if question.expected in (YES, NO) else "words"
-                    tally.setdefault(str(kind), []).append(fits)
+                    counts = tally.setdefault(str(kind), [0, 0])
+                    counts[0] += fits
+                    counts[1] += 1
                     if not fits:
                         wrong[row] = (*wrong.get(row, ()), question.text)
                 tracker.advance(len(seen))
         enough = (answered > 0) & (answered >= FEWEST * asked)
         score = np.where(enough, right / np.maximum(answered, 1), np.nan)
-        return Consistency(score, asked, answered, {k: float(np.mean(tally[k])) for k in sorted(tally)}, wrong)
+        return Consistency(score, asked, answered, {k: tally[k][0] / tally[k][1] for k in sorted(tally)}, wrong)
 
     def _questions(self, k: int, classes: tuple[str, ...]) -> Sequence[Question]:
         name = classes[k]
