@@ -151,6 +151,8 @@ def test_bad_ratings_are_named(digits):
         PromptTuning(ratings={"nobody": 1.0})(digits, None, rng)
     with pytest.raises(BadData, match="'bad' of '000000'"):
         PromptTuning(ratings={"000000": "bad"})(digits, None, rng)
+    with pytest.raises(BadData, match="infinite"):
+        PromptTuning(ratings={"000000": np.inf})(digits, None, rng)
     with pytest.raises(BadArgument, match="moral"):
         PromptTuning(ratings="moral")(digits, None, rng)
     for wrong in ({"levels": ((0, 1),)}, {"levels": ((0, 2), (1, 3))}, {"init": "text"}, {"prompts": ("one",)}):

@@ -179,8 +179,8 @@ class PromptTuning:
         report, notes = held_out(how, space, rating, level, start, cut, self.splits, rng)
         said = f"Tuned on {sum(counts[:-1])} ratings ({', '.join(map(str, counts[:-1]))} a level); {counts[-1]} lie "
         first = said + "between the levels and were left out. The concept is that of the people who rated."
-        how_many = ("Cannot tell how many images show it: the share flagged is a suggestion until people have looked.",)
-        return Rated(prob, report, counts, (first, *how_many, *notes))
+        doubt = "Cannot tell how many images show it: the share flagged is a suggestion until people have looked."
+        return Rated(prob, report, counts, (first, doubt, *notes))
 
     def _given(self, data: ImageSet) -> NDArray[np.float64]:
         """The rating of each image, NaN where there is none."""
@@ -204,7 +204,10 @@ class PromptTuning:
                 found[row] = float(value)
             except (TypeError, ValueError):
                 raise BadData(f"The rating {value!r} of {data.ids[row]!r} is no number.", "Give numbers.") from None
-        return np.where(np.isfinite(found), found, np.nan)
+        if np.isinf(found).any():
+            first = data.ids[int(np.flatnonzero(np.isinf(found))[0])]
+            raise BadData(f"The rating of {first!r} is infinite.", "Give numbers on the scale of the levels.")
+        return found
 
     def _levels(self, rating: NDArray[np.float64]) -> NDArray[np.int64]:
         level = np.full(len(rating), -1, dtype=np.int64)

@@ -56,6 +56,10 @@ class Small:
         text = f"{self.source.fingerprint} {self.size} {self.resample}"
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
+    def shape(self, row: int) -> tuple[int, int]:
+        """(height, width)."""
+        return self.size, self.size
+
     def read(self, row: int) -> NDArray[np.uint8]:
         """One image, uint8 ``[S, S, 3]``."""
         picture = Image.fromarray(self.source.read(row))
