@@ -2,8 +2,8 @@
 
 Asano, Rupprecht, Zisserman and Vedaldi, "PASS: An ImageNet replacement for self-supervised pretraining without humans",
 NeurIPS 2021, arXiv:2109.13228, trained MoCo-v2, SwAV and DINO with unchanged recipes on images without people and on
-ImageNet and compared frozen linear probes. Here any trainer is run on equal numbers of images of source A and of source
-B, over seeds; a logistic probe on the frozen features answers for unseen images of each target.
+ImageNet and compared frozen linear probes. Here any way of pretraining is run on equal numbers of images of source A
+and of source B, over seeds; a logistic probe on the frozen features answers for unseen images of each target.
 
 The difference (B minus A) has a bootstrap interval in which runs and test images are both drawn anew. "No difference"
 is shown, never inferred from a failed test: two one-sided tests, that is the 90% interval inside +-margin (Schuirmann
@@ -26,14 +26,16 @@ from kintsugi.core.randomness import derive, numpy_rng
 from kintsugi.core.verdict import Effect, Verdict
 from kintsugi.models.cache import embed
 from kintsugi.ops.statistics import bootstrap_sums, holm, mcnemar, percentile_interval
+from kintsugi.prove.pretext import learn_turns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kintsugi.core.kinds import Encoder
+    from kintsugi.core.kinds import Encoder, Model
     from kintsugi.data.imageset import ImageSet
 
-    Pretrain = Callable[[ImageSet, int], Encoder]  # images, whose labels it must not look at, and a seed
+    # A net that stays as it is, images whose labels are not to be looked at, and a seed.
+    Pretrain = Callable[[Model, ImageSet, int], Encoder]
 
 CARD = Card(
     name="pretraining_comparison",
@@ -49,11 +51,13 @@ class PretrainingComparison:
     """Compares two sources.
 
     Args:
+        pretrain: how a copy of a net learns from images; None is to tell which way up they stand
+            (:func:`kintsugi.prove.pretext.learn_turns`).
         column: column that says which of two sources an image is from, empty for images of the target; None for
             ``source``. The first of the two, in alphabetical order, is A.
         targets: train and test part of each target; None takes the data's images without a source, by split.
         images: images a source gives, at most; both give equally many.
-        seeds: runs of each trainer.
+        seeds: pretrainings of each net on each source.
         margin: difference in accuracy below which the sources count as equal.
         penalty: inverse strength of the probe's L2 penalty.
         draws: of the bootstrap.
@@ -61,6 +65,7 @@ class PretrainingComparison:
 
     def __init__(
         self,
+        pretrain: Pretrain | None = None,
         *,
         column: str | None = None,
         targets: Mapping[str, tuple[ImageSet, ImageSet]] | None = None,
@@ -75,19 +80,20 @@ class PretrainingComparison:
         require(0 < margin < 1, "margin", margin, "a share between 0 and 1")
         require(penalty > 0, "penalty", penalty, "a number above 0")
         require(draws >= 100, "draws", draws, "100 or more")
+        self.pretrain: Pretrain = learn_turns if pretrain is None else pretrain
         self.column, self.targets, self.images, self.seeds = column or "source", targets, images, seeds
         self.margin, self.penalty, self.draws = margin, penalty, draws
 
-    def run(self, models: Sequence[Pretrain], data: ImageSet, rng: int) -> tuple[Any, Verdict]:
+    def run(self, models: Sequence[Model], data: ImageSet, rng: int) -> tuple[Any, Verdict]:
         """Train, probe and compare.
 
         Args:
-            models: trainers; each is given images and a seed and returns an encoder.
+            models: the nets pretraining starts from; they stay as they are.
             data: the images of both sources, and those of the target unless ``targets`` were given.
             rng: seed.
 
         Returns:
-            An Arrow table with a row for each trainer, seed, target and source, and the verdict on B against A, whose
+            An Arrow table with a row for each net, seed, target and source, and the verdict on B against A, whose
             groups are the targets' classes.
 
         Raises:
@@ -95,19 +101,19 @@ class PretrainingComparison:
         """
         import pyarrow as pa
 
-        require(len(models) >= 1, "models", len(models), "at least one trainer")
+        require(len(models) >= 1, "models", len(models), "at least one net")
         sources, targets = self._sources(data), self._targets(data)
         rows: list[dict[str, Any]] = []
         right: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
         with task("pretrain and probe", len(models) * self.seeds * 2) as tracker:
-            for number, train in enumerate(models):
+            for number, model in enumerate(models):
                 for seed in range(self.seeds):
                     for source, images in self._equal(sources, derive(rng, "images", seed)).items():
-                        encoder = train(images, derive(rng, "pretrain", number, seed))
+                        encoder = self.pretrain(model, images, derive(rng, "pretrain", number, seed))
                         for target, (known, unseen) in targets.items():
                             hits = probe(encoder, known, unseen, self.penalty)
                             right.setdefault((target, source), []).append(hits)
-                            facts = {"trainer": number, "seed": seed, "target": target, "source": source}
+                            facts = {"net": number, "seed": seed, "target": target, "source": source}
                             rows.append({**facts, "images": len(images), "accuracy": float(hits.mean())})
                         tracker.advance()
         a, b = sources

@@ -2,7 +2,7 @@
 
 Chrabaszcz, Loshchilov and Hutter, "A Downsampled Variant of ImageNet as an Alternative to the CIFAR datasets",
 arXiv:1707.08819: the best learning rate and width are about the same at 16, 32 and 64 pixels, so one may search at the
-small size. Every setting is trained at every size from the same weights' seed; its score is the mean accuracy over
+small size. Every setting is trained at every size from the same weights; its score is the mean accuracy over
 seeds. For a proxy size the study states Spearman's correlation of the scores with those at the largest size, and the
 price of trusting it: the best score at the largest size less that of the setting the proxy would have chosen.
 
@@ -14,11 +14,13 @@ repeated: nets and schedules are the caller's.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import nn
 
 from kintsugi.core.card import Card
 from kintsugi.core.errors import BadData, one_of, require
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
     from kintsugi.data.imageset import ImageSet
 
-    Build = Callable[[int, torch.Generator], torch.nn.Module]  # number of classes and a stream, to a net
+    Build = Callable[[int, torch.Generator], nn.Module]  # number of classes and a stream, to a net
 
 CARD = Card(
     name="proxy_study",
@@ -87,8 +89,8 @@ class ProxyStudy:
         sizes: Sequence[int] | None = None,
         settings: Mapping[str, Training] | None = None,
         resample: str = "box",
-        epochs: int = 10,
-        seeds: int = 3,
+        epochs: int = 5,
+        seeds: int = 2,
     ) -> None:
         ok = sizes is None or (len(sizes) >= 2 and min(sizes) >= 4 and list(sizes) == sorted(set(sizes)))
         require(ok, "sizes", sizes, "two or more sides from 4 pixels, rising")
@@ -100,11 +102,12 @@ class ProxyStudy:
         plain = Training(epochs=epochs, optimizer="sgd", schedule="cosine")
         self.settings = dict(settings or {f"lr {rate:g}": replace(plain, lr=rate) for rate in RATES})
 
-    def run(self, models: Sequence[str | Build], data: ImageSet, rng: int) -> tuple[Any, Verdict]:
+    def run(self, models: Sequence[str | nn.Module | Build], data: ImageSet, rng: int) -> tuple[Any, Verdict]:
         """Train every net with every setting at every size.
 
         Args:
-            models: names of small nets (``cnn``, ``resnet20``), or what builds a net.
+            models: names of small nets (``cnn``, ``resnet20``), what builds a net, or nets for images of any size, of
+                which copies are trained from the weights they have.
             data: with splits ``train`` and ``test``, and ``val`` to rank on.
             rng: seed.
 
@@ -143,11 +146,14 @@ class ProxyStudy:
         own = min(data[0].image.shape[:2])
         return sorted({max(4, own // part) for part in (4, 2, 1)})
 
-    def _trained(self, build: str | Build, train: ImageSet, how: Training, seed: int) -> TorchModel:
+    def _trained(self, build: str | nn.Module | Build, train: ImageSet, how: Training, seed: int) -> nn.Module:
         stream = torch_rng(seed, "weights")
         count = len(train.classes)
-        net = small_net(build, count, stream) if isinstance(build, str) else build(count, stream)
-        model = TorchModel(net, train.classes)
+        if isinstance(build, nn.Module):
+            net = copy.deepcopy(build)
+        else:
+            net = small_net(build, count, stream) if isinstance(build, str) else build(count, stream)
+        model = net if hasattr(net, "classes") else TorchModel(net, train.classes)
         fit(model, train, ERM(), how=how, rng=seed)
         return model
 
@@ -187,5 +193,5 @@ def carry_over(table: Any, model: str, proxy: int, full: int) -> CarryOver:
     return CarryOver(rank, names[chosen], float(mean.max() - mean[chosen]), large[chosen] - large.mean(axis=0))
 
 
-def _accuracy(model: TorchModel, data: ImageSet) -> float:
+def _accuracy(model: nn.Module, data: ImageSet) -> float:
     return float((predict(model, data, batch_size=512).predicted == data.labels).mean())

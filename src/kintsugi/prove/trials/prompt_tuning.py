@@ -13,7 +13,7 @@ from kintsugi.core.randomness import draw_seed, numpy_rng
 from kintsugi.data.given import given_file
 from kintsugi.data.imageset import ImageSet
 from kintsugi.models.cache import embed
-from kintsugi.prove.pretext import rotation_encoder
+from kintsugi.prove.pretext import learn_turns, small_model
 from kintsugi.prove.seeded import Measured, Seeded
 from kintsugi.prove.trial import Claim
 
@@ -59,7 +59,7 @@ def trial(setting: str = "") -> Seeded:
 
 def _measure(seed: int, run: Run) -> Measured:
     unlabelled, rated, test = _data(seed)
-    encoder: Any = rotation_encoder(unlabelled, seed)
+    encoder = learn_turns(small_model(seed), unlabelled, seed)
     both = ImageSet.concat([rated, test])
     space = embed(encoder, both, batch_size=500)
     outputs = Outputs(both.ids, np.full((len(both), 10), 0.1), space)
