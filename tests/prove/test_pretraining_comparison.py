@@ -102,7 +102,7 @@ def test_the_bootstrap_has_the_spread_of_a_crossed_design():
 def test_by_default_a_copy_of_the_net_learns_the_turns(data):
     model = small_model(0, width=4)
     before = [value.clone() for value in model.state_dict().values()]
-    encoder = learn_turns(model, data.select(np.arange(200)), 0, steps=60, lr=1e-2)
+    encoder = learn_turns(model, data.select(np.arange(200)), 0, epochs=5, lr=1e-2)
     assert all(torch.equal(a, b) for a, b in zip(before, model.state_dict().values(), strict=True))
     pixels = data.source.image[200:500, ..., 0]
     turns = np.concatenate([np.rot90(pixels, k, axes=(1, 2)) for k in range(4)])

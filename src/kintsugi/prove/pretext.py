@@ -54,7 +54,7 @@ class Features(nn.Module):
 
 
 def learn_turns(
-    model: Model, images: ImageSet, seed: int, *, steps: int = 200, lr: float = 3e-3, batch_size: int = 64
+    model: Model, images: ImageSet, seed: int, *, epochs: int = 2, lr: float = 3e-3, batch_size: int = 64
 ) -> Any:
     """The features of a copy of a model after it learned the four turns of square images; labels are not looked at.
 
@@ -71,7 +71,7 @@ def learn_turns(
         width = encoder.eval()(torch.zeros(1, 3, *pixels.shape[1:3])).shape[1]
     with seeded(torch_rng(seed, "head")):
         net = nn.Sequential(encoder, nn.Linear(width, 4))
-    how = Training(steps=steps, lr=lr, batch_size=batch_size, device="cpu")
+    how = Training(epochs=epochs, lr=lr, batch_size=batch_size, device="cpu")
     fit(net, turns, ERM(), how=how, rng=seed)
     return encoder.eval()
 

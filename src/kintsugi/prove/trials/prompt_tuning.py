@@ -52,7 +52,7 @@ def trial(setting: str = "") -> Seeded:
         "Fashion-MNIST: 2000 training images without labels train an encoder (which way up?), 500 others are rated "
         "(footwear low, all else high, 10% the wrong way round), 2000 test images are judged by their true classes; "
         "the probe's penalty is chosen by cross-validation on the ratings; prompt_tuning has the paper's settings",
-        settings={"budgets": BUDGETS, "encoder steps": 200, "probe's C": PENALTIES},
+        settings={"budgets": BUDGETS, "encoder epochs": 2, "probe's C": PENALTIES},
         seeds=5,
     )
 
