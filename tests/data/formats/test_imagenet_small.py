@@ -184,6 +184,9 @@ def test_bad_layouts_are_named(tmp_path):
         open_data(tmp_path)
     with pytest.raises(BadArgument, match="label"):
         open_data(tmp_path, label="y")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(BadData, match="Name the folder"):
+        open_data(tmp_path / "file", format="imagenet_small")
     data = made()
     with pytest.raises(BadData, match="no label"):
         imagenet_small.write(data.relabel(np.full(len(data), -1)), tmp_path / "a")

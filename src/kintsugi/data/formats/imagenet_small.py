@@ -43,7 +43,7 @@ _PROTOCOL = 4  # read by every Python since 3.4
 
 def recognises(path: Path) -> bool:
     """Whether ``path`` is a folder of such batches."""
-    return path.is_dir() and bool(_files(path))
+    return any((path / name).is_file() for name in ("train_data_batch_1", "val_data"))
 
 
 def read(path: Path | str, columns: Columns | None = None) -> ImageSet:
@@ -129,6 +129,8 @@ def write(data: ImageSet, path: Path | str) -> ImageSet:
 
 def _files(root: Path) -> list[tuple[Path, str]]:
     """Batches by number, then the validation part."""
+    if not root.is_dir():
+        return []
     found = [(int(match[1]), file) for file in root.iterdir() if (match := _TRAIN.fullmatch(file.name))]
     train = [(file, "train") for _, file in sorted(found)]
     return train + ([(root / "val_data", "val")] if (root / "val_data").is_file() else [])
