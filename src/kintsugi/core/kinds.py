@@ -55,6 +55,46 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
+class ImageTextEncoder(Encoder, Protocol):
+    """Maps images and sentences into one space, where the cosine says how well they go together (CLIP and its kin).
+
+    ``scale`` is what cosines are multiplied by to become logits. Called as an encoder it gives ``encode_image``.
+    """
+
+    scale: float
+
+    def encode_image(self, image: torch.Tensor) -> torch.Tensor:
+        """``[B, C, H, W]`` in 0..1 to ``[B, D]``."""
+
+    def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
+        """T sentences to ``[T, D]``."""
+
+
+@runtime_checkable
+class Answerer(Protocol):
+    """Answers questions about images in words: a vision-language model, or heads that were trained to."""
+
+    name: str
+
+    def answer(self, image: torch.Tensor, questions: Sequence[str]) -> Sequence[str]:
+        """``[B, C, H, W]`` in 0..1 and a question for each image to B answers; an empty one where there is none."""
+
+
+@runtime_checkable
+class ContentDetector(Protocol):
+    """Says whether something is to be seen in an image: faces, people, number plates.
+
+    ``cost`` is what one image costs in any unit that detectors share (weights, seconds): cheap ones are asked first.
+    """
+
+    name: str
+    cost: float
+
+    def score(self, image: torch.Tensor) -> torch.Tensor:
+        """``[B, C, H, W]`` in 0..1 to probabilities float ``[B]``: those of the surest place in each image."""
+
+
+@runtime_checkable
 class Generator(Protocol):
     """Makes images of a class."""
 

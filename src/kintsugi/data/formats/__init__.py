@@ -12,11 +12,21 @@ from kintsugi.data.columns import Columns
 from kintsugi.data.imageset import ImageSet
 
 # In the order in which they are asked whether they recognise a path; any folder may be an image folder, so it is last.
-FORMATS = ("view", "npz", "huggingface", "torchvision", "webdataset", "parquet", "table", "folder")
+FORMATS = (
+    "view",
+    "npz",
+    "huggingface",
+    "torchvision",
+    "imagenet_small",
+    "webdataset",
+    "parquet",
+    "table",
+    "folder",
+)
 WRITERS = ("folder", "parquet", "webdataset")
 _SHAPES = """a folder of class folders; a folder with a table that names its files; a CSV, TSV, JSON-lines or Parquet \
-table of files; Parquet with encoded images; tar shards; an .npz with x and y; CIFAR or MNIST files; a folder saved by \
-datasets; a view that audit --apply wrote; hf:NAME; or a Dataset object"""
+table of files; Parquet with encoded images; tar shards; an .npz with x and y; files of CIFAR, MNIST or downsampled \
+ImageNet; a folder saved by datasets; a view that audit --apply wrote; hf:NAME; or a Dataset object"""
 
 
 def open_data(

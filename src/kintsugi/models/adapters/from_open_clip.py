@@ -94,6 +94,14 @@ def open_tower(
     return Tower(clip.visual), preprocess
 
 
+def open_both(
+    name: str, *, weights: Path | str | None = None, rng: torch.Generator | None = None
+) -> tuple[Any, Any, Preprocess]:
+    """Both halves of ``open_clip:ARCH[/TAG]``: the net, its tokenizer and its preprocessing."""
+    library, clip, preprocess = _clip(name, weights, rng)
+    return clip, library.get_tokenizer(_split(name)[0]), preprocess
+
+
 def _split(name: str) -> tuple[str, str | None]:
     if name.startswith(("hf-hub:", "local-dir:")):
         return name, None
