@@ -1,0 +1,96 @@
+"""From pairs of duplicates to groups, and what groups say of a data set.
+
+A group is named by its first row. ``greedy`` is the rule of SNIP (Webster et al., 2023): visiting the rows in order,
+each gives its name to its duplicates that have no other yet, then label = label[label] until nothing moves; so each row
+hangs on the first of its duplicates. ``components`` joins whatever a chain of pairs joins. Both chain distinct images
+together, so :func:`capped` leaves in a group only what is near its first row.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MODES = ("greedy", "components")
+SHOWN = 10  # splits whose pairs are counted by name
+
+
+def duplicate_groups(count: int, pairs: NDArray[np.int64], mode: str = "greedy") -> NDArray[np.int64]:
+    """Name of each row's group, int64 ``[count]``: its first row.
+
+    Args:
+        count: rows in all.
+        pairs: of duplicates, int64 ``[P, 2]``, in any order.
+        mode: ``greedy`` or ``components``.
+    """
+    first, second = np.sort(pairs.reshape(-1, 2), axis=1).T
+    if mode == "components":
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        edges = coo_array((np.ones(len(first), bool), (first, second)), shape=(count, count))
+        number = connected_components(edges, directed=False)[1]
+        name = np.full(int(number.max()) + 1 if count else 0, count, np.int64)
+        np.minimum.at(name, number, np.arange(count))
+        return name[number]
+    label = np.arange(count)
+    np.minimum.at(label, second, first)
+    while (label[label] != label).any():
+        label = label[label]
+    return label
+
+
+def capped(
+    label: NDArray[np.int64], pairs: NDArray[np.int64], near: Callable[[NDArray[np.int64]], NDArray[np.bool_]]
+) -> NDArray[np.int64]:
+    """Groups in which every row is near the first one.
+
+    Rows that are not leave their group; among them each that is still free takes the free ones it has a pair with, in
+    order, so that each row is named after one that it is known to be near.
+
+    Args:
+        label: names of groups, by :func:`duplicate_groups`.
+        pairs: the duplicates they were made of, each of them near.
+        near: tells of rows ``[M, 2]`` whether the two are near enough.
+    """
+    label, rows = label.copy(), np.flatnonzero(label != np.arange(len(label)))
+    known = {(a, b) for a, b in np.sort(pairs, axis=1).tolist()}
+    doubtful = np.array([row for row in rows.tolist() if (int(label[row]), row) not in known], np.int64)
+    if not len(doubtful):
+        return label
+    left = doubtful[~near(np.stack([label[doubtful], doubtful], axis=1))]
+    label[left] = left
+    free = set(left.tolist())
+    for a, b in sorted(pair for pair in known if pair[0] in free and pair[1] in free):
+        if label[a] == a and label[b] == b and a in free:
+            label[b] = a
+            free.discard(b)
+    return label
+
+
+def report(label: NDArray[np.int64], split: NDArray[Any] | None = None) -> dict[str, Any]:
+    """What groups say in all.
+
+    Returns:
+        ``unique`` (groups, single images too), ``duplicates`` (rows less groups), ``sizes`` (groups by size), and, with
+        ``split``, ``leaks``: groups by the splits they stand in, where there are several, such as ``test+train``.
+    """
+    size = np.bincount(label, minlength=len(label))
+    found: dict[str, Any] = {
+        "unique": int((size > 0).sum()),
+        "duplicates": len(label) - int((size > 0).sum()),
+        "sizes": {int(s): int(n) for s, n in zip(*np.unique(size[size > 0], return_counts=True), strict=True)},
+    }
+    if split is not None:
+        places: dict[int, set[str]] = {}
+        for row in np.flatnonzero(size[label] > 1):
+            places.setdefault(int(label[row]), set()).add(str(split[row]))
+        counted = Counter("+".join(sorted(names)) for names in places.values() if len(names) > 1)
+        found["leaks"] = dict(sorted(counted.items(), key=lambda item: (-item[1], item[0]))[:SHOWN])
+    return found
