@@ -61,7 +61,7 @@ class Cells:
 
     def project(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Coordinates ``[N, axes]``; no two points are further apart in them than in space."""
-        return np.asarray((points - self.centre) @ self.basis, np.float32)
+        return np.asarray((points - self.centre).astype(np.float64) @ self.basis, np.float32)
 
     def place(self, short: NDArray[np.float32], probes: int, reach: float) -> NDArray[np.int32]:
         """The cells that a ball of radius ``reach`` around each point meets, the own one first, -1 behind the last.
@@ -77,12 +77,12 @@ class Cells:
         import torch
 
         probes = min(probes, len(self.centroids))
-        centroids = torch.from_numpy(self.centroids)
+        centroids = torch.from_numpy(self.centroids).double()  # so that no answer hangs on how rows are batched
         square = (centroids * centroids).sum(1)
         between = torch.cdist(centroids, centroids)
         found = np.full((len(short), probes), -1, np.int32)
         for top in range(0, len(short), ROWS):
-            part = torch.from_numpy(short[top : top + ROWS])
+            part = torch.from_numpy(short[top : top + ROWS]).double()
             far = torch.addmm(square, part, centroids.T, alpha=-2)  # |x|^2 is missing, and cancels
             least, own = far.min(dim=1)
             plane = (far - least[:, None]) / (2 * between[own]).clamp_min(1e-12)
@@ -90,3 +90,12 @@ class Cells:
             near, cell = plane.topk(probes, dim=1, largest=False, sorted=True)
             found[top : top + ROWS] = torch.where(near <= reach, cell, -1).numpy()
         return found
+
+
+def by_cell(probed: NDArray[np.int32], cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows that look into each cell, one cell after the other, and where each begins."""
+    flat = probed.ravel()
+    order = np.argsort(flat, kind="stable")
+    order = order[np.searchsorted(flat[order], 0) :]
+    start = np.searchsorted(flat[order], np.arange(cells + 1))
+    return order // probed.shape[1], start

@@ -49,10 +49,10 @@ class FeatureCompressor:
         size: int = 128,
         *,
         hidden: int | None = None,
-        steps: int = 1500,
+        steps: int = 1000,
         batch_size: int = 512,
         temperature: float = 0.05,
-        lr: float = 1e-3,
+        lr: float = 3e-3,
         device: str = "cpu",
     ) -> None:
         one_of("method", method, METHODS)
@@ -86,7 +86,10 @@ class FeatureCompressor:
         return self
 
     def transform(self, features: NDArray[Any]) -> NDArray[np.float32]:
-        """Shorter vectors of length 1, float32 ``[N, size]``; a zero vector stays one."""
+        """Shorter vectors of length 1, float32 ``[N, size]``.
+
+        Reckoned in double precision, so that a vector's answer does not hang on which others are asked with it.
+        """
         if self._map is None:
             raise BadArgument("The compressor has learned nothing yet:", "call fit first.")
         points = unit(checked("features", features))
@@ -94,7 +97,7 @@ class FeatureCompressor:
             return points
         if self.method == "pca":
             centre, axes = self._map
-            return unit((points - centre) @ axes)
+            return unit((points - centre).astype(np.float64) @ axes)
         return self._passed(points)
 
     def _components(
@@ -136,7 +139,7 @@ class FeatureCompressor:
                 schedule.step()
                 self.losses.append(float(loss.detach()))
                 tracker.advance()
-        return net.eval()
+        return net.double().eval()
 
     def _passed(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch
@@ -144,7 +147,7 @@ class FeatureCompressor:
         made = np.zeros((len(points), min(self.size, points.shape[1])), np.float32)
         with torch.no_grad():
             for top in range(0, len(points), ROWS):
-                part = torch.from_numpy(points[top : top + ROWS]).to(self.device)
+                part = torch.from_numpy(points[top : top + ROWS]).double().to(self.device)
                 made[top : top + ROWS] = self._map(part).cpu().numpy()
         return unit(made)
 

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from kintsugi.audit.duplicates.grouping import MODES, capped, duplicate_groups
-from kintsugi.audit.duplicates.vectors import Vectors
+from kintsugi.audit.duplicates.grouping import MODES, capped, duplicate_groups, nearest_of_each
+from kintsugi.audit.duplicates.vectors import Vectors, firsts
 from kintsugi.core.errors import one_of, require
 from kintsugi.core.progress import task
-from kintsugi.ops.cells import Cells
+from kintsugi.ops.cells import Cells, by_cell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,7 +103,7 @@ def deduplicate(
     rng = np.random.default_rng(0) if rng is None else rng
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         source = Vectors.open(embeddings, Path(folder), column)
-        first, copy_of = source.distinct()
+        first, copy_of = firsts(source.digests())
         count = max(1, round(len(first) / A_CELL)) if cells is None else cells
         pairs, near, full = np.zeros((0, 2), np.int64), np.zeros(0, np.float32), 0
         if len(first) > 1:
@@ -111,14 +111,30 @@ def deduplicate(
             space = Cells(count, min(axes, source.columns)).fit(source.take(first[drawn]), rng)
             pairs, near, full = _joined(source, first, space, similarity, k, probes, memory)
         recall = _recall(source, first, pairs, similarity, check, k, memory, rng)
-        label = duplicate_groups(len(first), pairs, mode)
-        label = capped(label, pairs, lambda asked: _cosine(source, first, asked) >= similarity)
+        facts = {"cells": count, "rows_with_k_pairs": full}
+        return assembled(source, first, copy_of, pairs, near, similarity, mode, recall, facts)
+
+
+def assembled(
+    source: Vectors,
+    first: NDArray[np.int64],
+    copy_of: NDArray[np.int64],
+    pairs: NDArray[np.int64],
+    near: NDArray[np.float32],
+    similarity: float,
+    mode: str,
+    recall: float | None,
+    facts: dict[str, Any],
+) -> Duplicates:
+    """Groups of pairs of distinct rows (places in ``first``), with the rows that are equal to others joined to them."""
+    label = duplicate_groups(len(first), pairs, mode)
+    label = capped(label, pairs, lambda asked: source.cosine(first, asked) >= similarity)
     again = np.flatnonzero(first[copy_of] != np.arange(len(copy_of)))
     every = np.concatenate([first[pairs], np.stack([first[copy_of[again]], again], axis=1)])
     alike = np.concatenate([near, np.ones(len(again), np.float32)])
     order = np.lexsort((every[:, 1], every[:, 0]))
-    facts = {"rows": len(copy_of), "equal": len(again), "pairs": len(every), "cells": count, "rows_with_k_pairs": full}
-    return Duplicates(every[order], alike[order], first[label][copy_of], recall, facts)
+    told = {"rows": len(copy_of), "equal": len(again), "pairs": len(every), **facts}
+    return Duplicates(every[order], alike[order], first[label][copy_of], recall, told)
 
 
 def _joined(
@@ -136,7 +152,7 @@ def _joined(
             probed[rows] = space.place(short[rows], probes, reach)
             tracker.advance(rows.stop - rows.start)
     cells = len(space.centroids)
-    guests, start = _by_cell(probed, cells)
+    guests, start = by_cell(probed, cells)
     square = np.einsum("nd,nd->n", short, short)
     found: list[NDArray[np.int64]] = []
     alike: list[NDArray[np.float32]] = []
@@ -146,7 +162,7 @@ def _joined(
             ask = guests[start[cell] : start[cell + 1]]
             held = ask[probed[ask, 0] == cell]
             base, own = torch.from_numpy(short[held]), torch.from_numpy(square[held])
-            high = max(1, memory * 2**20 // (8 * max(1, len(held))))
+            high = max(1, memory * 2**20 // (32 * max(1, len(held))))
             for top in range(0, len(ask) if len(held) else 0, high):
                 part = ask[top : top + high]
                 limit = torch.from_numpy(reach**2 - square[part])[:, None]
@@ -154,45 +170,15 @@ def _joined(
                 left, right = (each.numpy() for each in close.nonzero(as_tuple=True))
                 met = np.stack([part[left], held[right]], axis=1)
                 met = met[(met[:, 0] < met[:, 1]) | (probed[met[:, 0], 0] != cell)]
-                cosine = _cosine(source, first, met)
+                cosine = source.cosine(first, met)
                 kept = cosine >= similarity
-                met, cosine, more = _nearest(met[kept], cosine[kept], k)
+                met, cosine, more = nearest_of_each(met[kept], cosine[kept], k)
                 full[more] = True
                 found.append(np.sort(met, axis=1))
                 alike.append(cosine)
             tracker.advance()
     pairs, place = np.unique(np.concatenate(found), axis=0, return_index=True)
     return pairs, np.concatenate(alike)[place], int(full.sum())
-
-
-def _by_cell(probed: NDArray[np.int32], cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows that look into each cell, one cell after the other, and where each begins."""
-    flat = probed.ravel()
-    order = np.argsort(flat, kind="stable")
-    order = order[np.searchsorted(flat[order], 0) :]
-    start = np.searchsorted(flat[order], np.arange(cells + 1))
-    return order // probed.shape[1], start
-
-
-def _nearest(
-    rows: NDArray[np.int64], cosine: NDArray[np.float32], k: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
-    """The ``k`` nearest pairs of each row, and the rows that had more."""
-    order = np.lexsort((rows[:, 1], -cosine, rows[:, 0]))
-    rows, cosine = rows[order], cosine[order]
-    rank = np.arange(len(rows)) - np.searchsorted(rows[:, 0], rows[:, 0])
-    return rows[rank < k], cosine[rank < k], rows[rank == k, 0]
-
-
-def _cosine(source: Vectors, first: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Of pairs of places in ``first``; rows are read once a block, and numbers do not depend on the block."""
-    found = np.empty(len(pairs), np.float32)
-    for rows in source.blocks(len(pairs)):
-        once, place = np.unique(pairs[rows], return_inverse=True)
-        vectors, place = source.take(first[once]), place.reshape(-1, 2)
-        apart = vectors[place[:, 0]] - vectors[place[:, 1]]
-        found[rows] = 1 - (apart * apart).sum(axis=1) / 2
-    return found
 
 
 def _recall(
@@ -209,8 +195,7 @@ def _recall(
     asked = np.sort(rng.permutation(len(first))[:check])
     if not len(asked):
         return None
-    query, found, exists = source.take(first[asked]), {(a, b) for a, b in pairs.tolist()}, 0
-    true = np.zeros((0, 2), np.int64)
+    query, true = source.take(first[asked]), np.zeros((0, 2), np.int64)
     step = max(1, memory * 2**20 // (4 * max(source.columns, len(asked))))
     with task("check against exact search", len(first)) as tracker:
         for top in range(0, len(first), step):
@@ -219,8 +204,10 @@ def _recall(
             rows = np.stack([asked[left], right + top], axis=1)
             true = np.concatenate([true, rows[rows[:, 0] != rows[:, 1]]])
             tracker.advance(len(block))
-    cosine = _cosine(source, first, true)
+    cosine = source.cosine(first, true)
     kept = cosine >= similarity
-    true = _nearest(true[kept], cosine[kept], k)[0]
-    exists = len(true)
-    return sum((min(a, b), max(a, b)) in found for a, b in true.tolist()) / exists if exists else None
+    true = nearest_of_each(true[kept], cosine[kept], k)[0]
+    if not len(true):
+        return None
+    low, high = np.sort(true, axis=1).T
+    return float(np.isin(low * len(first) + high, pairs[:, 0] * len(first) + pairs[:, 1]).mean())

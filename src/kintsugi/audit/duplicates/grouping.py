@@ -59,18 +59,20 @@ def capped(
         pairs: the duplicates they were made of, each of them near.
         near: tells of rows ``[M, 2]`` whether the two are near enough.
     """
-    label, rows = label.copy(), np.flatnonzero(label != np.arange(len(label)))
-    known = {(a, b) for a, b in np.sort(pairs, axis=1).tolist()}
-    doubtful = np.array([row for row in rows.tolist() if (int(label[row]), row) not in known], np.int64)
+    label, count = label.copy(), len(label)
+    known = np.unique(np.sort(pairs, axis=1), axis=0)
+    rows = np.flatnonzero(label != np.arange(count))
+    doubtful = rows[~np.isin(label[rows] * count + rows, known[:, 0] * count + known[:, 1])]
     if not len(doubtful):
         return label
     left = doubtful[~near(np.stack([label[doubtful], doubtful], axis=1))]
     label[left] = left
-    free = set(left.tolist())
-    for a, b in sorted(pair for pair in known if pair[0] in free and pair[1] in free):
-        if label[a] == a and label[b] == b and a in free:
+    free = np.zeros(count, bool)
+    free[left] = True
+    for a, b in known[free[known].all(axis=1)].tolist():  # free before any was taken: the others are looked at again
+        if free[a] and free[b]:
             label[b] = a
-            free.discard(b)
+            free[b] = False
     return label
 
 
@@ -94,3 +96,13 @@ def report(label: NDArray[np.int64], split: NDArray[Any] | None = None) -> dict[
         counted = Counter("+".join(sorted(names)) for names in places.values() if len(names) > 1)
         found["leaks"] = dict(sorted(counted.items(), key=lambda item: (-item[1], item[0]))[:SHOWN])
     return found
+
+
+def nearest_of_each(
+    rows: NDArray[np.int64], cosine: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+    """The ``k`` nearest pairs of each row, and the rows that had more."""
+    order = np.lexsort((rows[:, 1], -cosine, rows[:, 0]))
+    rows, cosine = rows[order], cosine[order]
+    rank = np.arange(len(rows)) - np.searchsorted(rows[:, 0], rows[:, 0])
+    return rows[rank < k], cosine[rank < k], rows[rank == k, 0]

@@ -26,6 +26,7 @@ import numpy as np
 
 from kintsugi.audit.duplicates import cut as cuts
 from kintsugi.audit.duplicates.grouping import MODES, capped, duplicate_groups, report
+from kintsugi.audit.duplicates.vectors import firsts
 from kintsugi.core.card import Card
 from kintsugi.core.errors import one_of, require
 from kintsugi.core.findings import Finding, Findings, Summary
@@ -52,6 +53,7 @@ CARD = Card(
 
 A_CENTROID = 24  # vectors to a centroid, at least
 LISTED = 10_000  # pairs listed that were candidates and no more
+BLOCK = 2**23  # numbers of vectors compared at a time
 FEWEST = 48  # distinct vectors below which there are no two centroids to speak of
 
 
@@ -128,7 +130,7 @@ class Snip:
             return Findings.of([], CARD.name, params, Summary(notes=(note,)))
         rows = np.flatnonzero(~np.isnan(features).any(axis=1)) if self.encoder is not None else np.arange(len(data))
         vectors = unit(checked("features", features[rows]))
-        first, copy_of = _distinct(vectors)
+        first, copy_of = firsts(vectors + np.float32(0))  # -0 becomes 0
         pairs, cut = self._near(vectors[first], rng)
         label, other = self._grouped(vectors[first], pairs, cut.threshold)
         label = first[label][copy_of]
@@ -219,24 +221,14 @@ def excess(
     """
     allowed = (1 + slack) * codes.distance(points, code) + offset
     worst = np.zeros(len(pairs), np.float32)
-    for x, y in (pairs.T, pairs.T[::-1]):
-        adc, most = codes.distance(points[x], code[y]), allowed[x]
-        ratio = np.divide(adc, most, out=np.where(adc > 0, np.float32(np.inf), np.float32(0)), where=most > 0)
-        worst = np.maximum(worst, ratio)
+    step = max(1, BLOCK // max(1, points.shape[1]))
+    for top in range(0, len(pairs), step):
+        part = pairs[top : top + step]
+        for x, y in (part.T, part.T[::-1]):
+            adc, most = codes.distance(points[x], code[y]), allowed[x]
+            ratio = np.divide(adc, most, out=np.where(adc > 0, np.float32(np.inf), np.float32(0)), where=most > 0)
+            worst[top : top + step] = np.maximum(worst[top : top + step], ratio)
     return worst
-
-
-def _distinct(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of the first of all equal vectors, in order, and for each row the place of its first among them."""
-    if not len(vectors):
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    plain = np.ascontiguousarray(vectors + np.float32(0))  # -0 becomes 0
-    key = plain.view(np.dtype((np.void, plain.dtype.itemsize * plain.shape[1]))).ravel()
-    _, first, place = np.unique(key, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    return first[order].astype(np.int64), rank[place.ravel()]
 
 
 def _pair(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ class Vectors:
         files = [file for file in files if file.suffix in KINDS or file in given]
         if not files:
             raise BadData(f"There are no embeddings in {source}:", "give .npy or .parquet files.")
-        return cls([_mapped(file, scratch / f"{number}.npy", column) for number, file in enumerate(files)])
+        return cls([mapped(file, scratch / f"{number}.npy", column) for number, file in enumerate(files)])
 
     def __len__(self) -> int:
         return int(self._start[-1])
@@ -74,24 +75,46 @@ class Vectors:
         for top in range(0, count, step):
             yield slice(top, min(top + step, count))
 
-    def distinct(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """First of all rows that are equal once scaled, in order, and each row's place among them."""
+    def cosine(self, first: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Of pairs ``[P, 2]`` of places in ``first``, each number by itself; a block reads a row once."""
+        found = np.empty(len(pairs), np.float32)
+        for rows in self.blocks(len(pairs)):
+            once, place = np.unique(pairs[rows], return_inverse=True)
+            vectors, place = self.take(first[once]), place.reshape(-1, 2)
+            apart = vectors[place[:, 0]] - vectors[place[:, 1]]
+            found[rows] = 1 - (apart * apart).sum(axis=1) / 2
+        return found
+
+    def digests(self) -> NDArray[np.uint64]:
+        """16 bytes a row that name its content once scaled, ``[N, 2]``."""
         key = np.empty((len(self), 2), np.uint64)
         for rows in self.blocks(len(self)):
             block = self.take(np.arange(rows.start, rows.stop)) + np.float32(0)  # -0 becomes 0
             digest = b"".join(hashlib.blake2b(row, digest_size=16).digest() for row in block)
             key[rows] = np.frombuffer(digest, np.uint64).reshape(-1, 2)
-        _, first, place = np.unique(
-            key.view([("a", np.uint64), ("b", np.uint64)]).ravel(), return_index=True, return_inverse=True
-        )
-        order = np.argsort(first)
-        rank = np.empty(len(order), np.int64)
-        rank[order] = np.arange(len(order))
-        return first[order].astype(np.int64), rank[place.ravel()]
+        return key
 
 
-def _mapped(file: Path, unpacked: Path, column: str | None) -> NDArray[Any]:
-    if file.suffix == ".parquet":
+def firsts(key: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First of all rows that are equal, in order, and for each row the place of its first among them.
+
+    Args:
+        key: ``[N, C]`` of any plain type; rows are equal where their bytes are.
+    """
+    if not len(key):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    plain = np.ascontiguousarray(key)
+    whole = plain.view(np.dtype((np.void, plain.dtype.itemsize * plain.shape[1]))).ravel()
+    _, first, place = np.unique(whole, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return first[order].astype(np.int64), rank[place.ravel()]
+
+
+def mapped(file: Path, unpacked: Path | None = None, column: str | None = None) -> NDArray[Any]:
+    """The rows of a file without reading them; those of Parquet are unpacked first, into another file."""
+    if file.suffix == ".parquet" and unpacked is not None:
         return _unpacked(file, unpacked, column)
     try:
         return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
@@ -113,7 +136,7 @@ def _unpacked(file: Path, target: Path, column: str | None) -> NDArray[Any]:
     if column not in lists:
         raise BadData(f"{file} has columns of lists {lists}, asked for is {column!r}:", "name the one to take.")
     made: NDArray[Any] | None = None
-    top = 0
+    top, part = 0, target.with_name(f"{target.name}.{os.getpid()}")
     with disk_errors(target):
         for batch in held.iter_batches(batch_size=8192, columns=[column]):
             values = batch.column(0)
@@ -122,9 +145,10 @@ def _unpacked(file: Path, target: Path, column: str | None) -> NDArray[Any]:
             if values.null_count or wide * len(values) != len(flat) or (made is not None and made.shape[1] != wide):
                 raise BadData(f"{file}: rows of {column!r} are not all of one length:", "embed all alike.")
             if made is None:
-                made = np.lib.format.open_memmap(target, "w+", np.float32, (held.metadata.num_rows, wide))
+                made = np.lib.format.open_memmap(part, "w+", np.float32, (held.metadata.num_rows, wide))
             made[top : top + len(values)] = flat.reshape(-1, wide)
             top += len(values)
     if made is None:
         raise BadData(f"{file} has no rows.", "Leave it out.")
+    part.replace(target)  # whole or not at all
     return made
