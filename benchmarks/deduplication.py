@@ -6,7 +6,7 @@ The embeddings are real: crops of photographs, CIFAR-10, Tiny-ImageNet, Fashion-
 size of its own, resized to 32 pixels and passed through MobileNetV2 up to a layer of 384 channels, pooled. They are
 made once and kept in ``--folder``. The work runs in a fresh process, whose largest resident memory is what the system
 says (mapped files that were read count too). Recall is measured apart from it: 10,000 rows drawn by another seed
-against all, by matrix products; a pair is found where it is in the list, and counts where its cosine reaches the threshold.
+against all, by matrix products, over all pairs whose cosine reaches the threshold.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from PIL import Image
 
 from kintsugi.data.given import given_file
 
-SIDE, WIDE, BATCH = 32, 384, 2000
+SIDE, WIDE, BATCH = 32, 384, 250
 QUERIES = 10_000
 
 
@@ -55,7 +55,7 @@ def photos(name: str, count: int) -> list[Image.Image]:
 
 
 def crops(rows: int) -> Iterator[np.ndarray]:
-    """uint8 ``[<=2000, 32, 32, 3]`` until there are ``rows``."""
+    """uint8 ``[<=250, 32, 32, 3]`` until there are ``rows``."""
     rng, waiting = np.random.default_rng(0), []
     for share, images, (low, high) in sources():
         for number in range(round(share * rows / 1_000_000)):
