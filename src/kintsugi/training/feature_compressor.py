@@ -49,7 +49,7 @@ class FeatureCompressor:
         size: int = 128,
         *,
         hidden: int | None = None,
-        steps: int = 1000,
+        steps: int = 600,
         batch_size: int = 512,
         temperature: float = 0.05,
         lr: float = 3e-3,

@@ -86,7 +86,7 @@ class Snip:
         *,
         compressor: Literal["snip", "pca", "none"] = "snip",
         size: int = 64,
-        steps: int = 1000,
+        steps: int = 600,
         parts: int = 8,
         centroids: int = 256,
         k: int = 6,
