@@ -79,7 +79,7 @@ def deduplicate_sharded(
     *,
     compressor: FeatureCompressor | None = None,
     codes: ProductCodes | None = None,
-    slack: float = 0.5,
+    slack: float = 0.2,
     offset: float = 0.001,
     cells: int | None = None,
     probes: int = 16,

@@ -91,7 +91,7 @@ class Snip:
         centroids: int = 256,
         k: int = 6,
         threshold: float | Literal["adaptive"] = "adaptive",
-        slack: float = 0.5,
+        slack: float = 0.2,
         offset: float = 0.001,
         recheck: float | Literal["auto"] = "auto",
         mode: Literal["greedy", "components"] = "greedy",

@@ -50,11 +50,12 @@ def trial(setting: str = "") -> Seeded:
         _measure,
         "all 1797 of scikit-learn's handwritten digits as 64 pixels (to 16 numbers), and 1500 garments of "
         "Fashion-MNIST drawn anew for each seed as features of a MobileNetV2 that has not seen them (1280 to 64 "
-        "numbers); 400 and 300 planted copies with 10% gain and noise of 0.02; the compressor's batches, learning rate and "
-        "temperature, and the auditor's slack and offset, were chosen on seeds 100 to 102",
+        "numbers); 400 and 300 planted copies with 10% gain and noise of 0.02; the compressor's batches, learning "
+        "rate and temperature, and the auditor's slack and offset, were chosen on seeds 100 to 102",
         settings={
             "codes": "4 sub-vectors of 64 centroids; compressors and codebooks are fitted to the originals alone",
             "raw": "vectors of length 1 as they are",
+            "in hindsight": "the threshold of best F1 over all pairs, of codes as the auditor's own",
             "auditor": "its defaults, on all images",
         },
     )
@@ -76,13 +77,11 @@ def _arms(
     for one, copy in planted:
         true[place[one], place[copy]] = True
     truth = true[pairs[:, 0], pairs[:, 1]]
-    best = 0.0
     for arm, method in METHODS.items():
         how = FeatureCompressor(method, SIZE[row], hidden=256)
         short = how.fit(features[:clean], numpy_rng(seed, arm)).transform(features)
         codes = ProductCodes(4, 64).fit(short[:clean], numpy_rng(seed, arm, "codes"))
         fixed, adaptive = _scores(codes, short, pairs)
-        best = max(best, _best_f1(fixed, truth)) if method != "none" else best
         yield row, f"{arm}, fixed", {AP: average_precision(fixed, truth)}
         yield row, f"{arm}, adaptive", {AP: average_precision(adaptive, truth)}
     prob = np.full((len(data), len(data.classes)), 1 / len(data.classes))
@@ -95,9 +94,15 @@ def _arms(
         "pairs": float(len(listed)),
     }
     yield row, "snip", {**score, F1: 2 * hits / (len(listed) + len(planted))}
-    yield row, HINDSIGHT, {F1: best}
+    yield row, HINDSIGHT, {F1: _best_f1(_scores(*_as_the_auditor(features, seed), pairs)[0], truth)}
     yield row, PROMISE, {"pair precision": float(PROMISE)}
     yield row, "neighbours", {"copies that are nearest": _nearest_copies(features, planted, place)}
+
+
+def _as_the_auditor(features: NDArray[Any], seed: int) -> tuple[ProductCodes, NDArray[np.float32]]:
+    """Codes of eight bytes of SNIP's vectors, fitted to all images, as the auditor's defaults are on so many."""
+    short = FeatureCompressor("snip", 64).fit(features, numpy_rng(seed, "hindsight")).transform(features)
+    return ProductCodes(8, 64).fit(short, numpy_rng(seed, "hindsight codes")), short
 
 
 def _scores(
