@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from kintsugi.audit.duplicates import at_scale
 from kintsugi.audit.duplicates.at_scale import deduplicate
 from kintsugi.core.errors import BadArgument, BadData
 
@@ -38,6 +39,17 @@ def test_all_pairs_are_found_where_probes_suffice(similarity):
     assert found.recall == 1.0
     assert found.facts["equal"] == 10
     assert (found.label[-10:] == found.label[0]).all()
+
+
+def test_looking_up_pairs_and_multiplying_find_the_same(monkeypatch):
+    found = []
+    for dense in (0, 10**9):
+        monkeypatch.setattr(at_scale, "DENSE", dense)
+        found.append(deduplicate(clustered(), 0.8, cells=20, k=3, memory=1))
+    assert found[0].facts == found[1].facts
+    assert found[0].facts["rows_with_k_pairs"] > 50
+    np.testing.assert_array_equal(found[0].pairs, found[1].pairs)
+    np.testing.assert_array_equal(found[0].similarity, found[1].similarity)
 
 
 def test_few_probes_lose_pairs_and_the_recall_says_how_many():

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 A_CELL = 500  # rows of a cell, about
 SAMPLE = 64  # rows a cell that cells are made from
+DENSE = 4  # close pairs a row from which whole vectors are multiplied rather than looked up pair by pair
+SPARE = 4  # pairs a row kept beyond k, so that rounding in a product loses none
 
 
 @dataclass(frozen=True)
@@ -154,8 +156,7 @@ def _joined(
     cells = len(space.centroids)
     guests, start = by_cell(probed, cells)
     square = np.einsum("nd,nd->n", short, short)
-    found: list[NDArray[np.int64]] = []
-    alike: list[NDArray[np.float32]] = []
+    found, alike = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.float32)]
     full = np.zeros(len(first), bool)
     with task("compare inside cells", cells) as tracker:
         for cell in range(cells):
@@ -167,9 +168,9 @@ def _joined(
                 part = ask[top : top + high]
                 limit = torch.from_numpy(reach**2 - square[part])[:, None]
                 close = torch.addmm(own, torch.from_numpy(short[part]), base.T, alpha=-2) <= limit
-                left, right = (each.numpy() for each in close.nonzero(as_tuple=True))
-                met = np.stack([part[left], held[right]], axis=1)
-                met = met[(met[:, 0] < met[:, 1]) | (probed[met[:, 0], 0] != cell)]
+                here = torch.from_numpy(probed[part, 0] == cell)[:, None]
+                close &= ~here | torch.from_numpy(part[:, None] < held[None])  # each pair of a cell once
+                met = _met(source, first, part, held, close, similarity, k)
                 cosine = source.cosine(first, met)
                 kept = cosine >= similarity
                 met, cosine, more = nearest_of_each(met[kept], cosine[kept], k)
@@ -179,6 +180,27 @@ def _joined(
             tracker.advance()
     pairs, place = np.unique(np.concatenate(found), axis=0, return_index=True)
     return pairs, np.concatenate(alike)[place], int(full.sum())
+
+
+def _met(
+    source: Vectors,
+    first: NDArray[np.int64],
+    part: NDArray[np.int64],
+    held: NDArray[np.int64],
+    close: Any,
+    similarity: float,
+    k: int,
+) -> NDArray[np.int64]:
+    """Pairs that are worth comparing whole: those that are ``close``, of each row its best where they are many."""
+    import torch
+
+    if int(close.sum()) <= DENSE * (len(part) + len(held)):
+        left, right = (each.numpy() for each in close.nonzero(as_tuple=True))
+        return np.stack([part[left], held[right]], axis=1)
+    rows = torch.from_numpy(source.take(first[part])) @ torch.from_numpy(source.take(first[held])).T
+    best, place = rows.masked_fill_(~close, -2.0).topk(min(k + SPARE, len(held)), dim=1)
+    left, rank = (each.numpy() for each in (best >= similarity - 1e-5).nonzero(as_tuple=True))
+    return np.stack([part[left], held[place.numpy()[left, rank]]], axis=1)
 
 
 def _recall(
