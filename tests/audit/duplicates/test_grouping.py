@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kintsugi.audit.duplicates.grouping import capped, duplicate_groups, report
+from kintsugi.audit.duplicates.grouping import capped, duplicate_groups, nearest_of_each, report, unique_pairs
 
 PAIRS = st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)).filter(lambda p: p[0] != p[1]), max_size=20)
 
@@ -64,3 +64,18 @@ def test_a_report_counts_groups_and_leaks():
     found = report(np.array([0, 0, 2, 2, 2, 5]), np.array(["train", "test", "train", "train", "train", "test"]))
     assert found == {"unique": 3, "duplicates": 3, "sizes": {1: 1, 2: 1, 3: 1}, "leaks": {"test+train": 1}}
     assert report(np.zeros(0, int)) == {"unique": 0, "duplicates": 0, "sizes": {}}
+
+
+@given(PAIRS)
+def test_pairs_are_sorted_and_listed_once(pairs):
+    rows, first = unique_pairs(np.array(pairs, np.int64).reshape(-1, 2))
+    assert [tuple(row) for row in rows.tolist()] == sorted({(min(p), max(p)) for p in pairs})
+    assert [(min(pairs[i]), max(pairs[i])) for i in first] == [tuple(row) for row in rows.tolist()]
+
+
+def test_the_nearest_of_each_are_kept_and_ties_go_to_the_lower_row():
+    rows = np.array([[0, 5], [0, 3], [0, 4], [1, 2]])
+    kept, value, more = nearest_of_each(rows, np.array([0.5, 0.5, 0.9, 0.1]), 2)
+    assert kept.tolist() == [[0, 4], [0, 3], [1, 2]]
+    assert value.tolist() == [0.9, 0.5, 0.1]
+    assert more.tolist() == [0]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from kintsugi.audit.duplicates.grouping import MODES, capped, duplicate_groups, nearest_of_each
+from kintsugi.audit.duplicates.grouping import MODES, capped, duplicate_groups, nearest_of_each, unique_pairs
 from kintsugi.audit.duplicates.vectors import Vectors, firsts
 from kintsugi.core.errors import one_of, require
 from kintsugi.core.progress import task
@@ -175,10 +175,10 @@ def _joined(
                 kept = cosine >= similarity
                 met, cosine, more = nearest_of_each(met[kept], cosine[kept], k)
                 full[more] = True
-                found.append(np.sort(met, axis=1))
+                found.append(met)
                 alike.append(cosine)
             tracker.advance()
-    pairs, place = np.unique(np.concatenate(found), axis=0, return_index=True)
+    pairs, place = unique_pairs(np.concatenate(found))
     return pairs, np.concatenate(alike)[place], int(full.sum())
 
 

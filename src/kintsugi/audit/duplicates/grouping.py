@@ -46,6 +46,14 @@ def duplicate_groups(count: int, pairs: NDArray[np.int64], mode: str = "greedy")
     return label
 
 
+def unique_pairs(pairs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Each pair once, the lower row first, in order, and where each was met first."""
+    low, high = np.sort(pairs.reshape(-1, 2), axis=1).T
+    wide = int(high.max()) + 1 if len(high) else 1
+    code, first = np.unique(low * wide + high, return_index=True)
+    return np.stack(np.divmod(code, wide), axis=1), first
+
+
 def capped(
     label: NDArray[np.int64], pairs: NDArray[np.int64], near: Callable[[NDArray[np.int64]], NDArray[np.bool_]]
 ) -> NDArray[np.int64]:
@@ -60,7 +68,7 @@ def capped(
         near: tells of rows ``[M, 2]`` whether the two are near enough.
     """
     label, count = label.copy(), len(label)
-    known = np.unique(np.sort(pairs, axis=1), axis=0)
+    known = unique_pairs(pairs)[0]
     rows = np.flatnonzero(label != np.arange(count))
     doubtful = rows[~np.isin(label[rows] * count + rows, known[:, 0] * count + known[:, 1])]
     if not len(doubtful):

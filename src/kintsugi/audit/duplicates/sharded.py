@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from kintsugi.audit.duplicates.at_scale import A_CELL, SAMPLE, Duplicates, assembled
-from kintsugi.audit.duplicates.grouping import MODES, nearest_of_each
+from kintsugi.audit.duplicates.grouping import MODES, nearest_of_each, unique_pairs
 from kintsugi.audit.duplicates.snip import excess
 from kintsugi.audit.duplicates.tasks import runner
 from kintsugi.audit.duplicates.vectors import Vectors, firsts, mapped
@@ -142,7 +142,7 @@ def deduplicate_sharded(
         np.save(work / "single.npy", single)
         cuts = np.linspace(0, len(plan.cells.centroids), 2 + len(copy_of) // RUN).astype(int).tolist()
         runs = [(plan, shards, work / "single.npy", low, high) for low, high in pairwise(cuts)]
-        close = np.unique(np.concatenate(run(_compared, runs, "compare codes")), axis=0)
+        close = unique_pairs(np.concatenate(run(_compared, runs, "compare codes")))[0]
         parts = [(paths, close[top : top + PAIRS]) for top in range(0, len(close), PAIRS)]
         near = np.concatenate([np.zeros(0, np.float32), *run(_checked, parts, "check pairs")])
     kept = near >= similarity
@@ -228,28 +228,31 @@ def _compared(plan: Plan, shards: Sequence[Path], single: Path, low: int, high: 
         kept = alone[row]
         order = np.flatnonzero(kept)[np.lexsort((row[kept], ~inside[kept]))]
         found += _close(plan, row[order], short[order], code[order], int(inside[kept].sum()))
-    return np.unique(np.concatenate(found), axis=0)
+    return unique_pairs(np.concatenate(found))[0]
 
 
 def _close(
     plan: Plan, row: NDArray[np.int64], short: NDArray[np.float32], code: NDArray[np.uint8], inside: int
 ) -> Iterator[NDArray[np.int64]]:
     """Pairs of one that asks and one of the first ``inside``, which live here; both by place in order of rows."""
+    import torch
+
     if not inside:
         return
     allowed = (1 + plan.slack) * plan.codes.distance(short, code) + plan.offset
+    likely = torch.from_numpy(allowed + np.float32(1e-4))  # products round; what they propose is reckoned again
+    base = torch.from_numpy(plan.codes.decode(code[:inside]))
+    square = (base * base).sum(1)
     step = max(1, WIDE // inside)
     for top in range(0, len(row), step):
-        table = plan.codes.table(short[top : top + step])
-        adc = np.zeros((len(table), inside), np.float32)
-        for part in range(plan.codes.parts):
-            adc += table[:, part, code[:inside, part]]
-        left, right = np.nonzero(adc <= allowed[top : top + step, None])
+        part = torch.from_numpy(short[top : top + step])
+        adc = torch.addmm(square, part, base.T, alpha=-2) + (part * part).sum(1, keepdim=True)
+        left, right = (each.numpy() for each in (adc <= likely[top : top + step, None]).nonzero(as_tuple=True))
         met = np.stack([left + top, right], axis=1)
         met = met[(met[:, 0] >= inside) | (met[:, 0] < met[:, 1])]
         over = excess(plan.codes, short, code, met, slack=plan.slack, offset=plan.offset)
         met, _, _ = nearest_of_each(met[over <= 1], -over[over <= 1], plan.k)
-        yield np.sort(row[met], axis=1)
+        yield row[met]
 
 
 def _checked(paths: Sequence[Path], pairs: NDArray[np.int64]) -> NDArray[np.float32]:

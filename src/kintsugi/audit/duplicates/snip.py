@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from kintsugi.audit.duplicates import cut as cuts
-from kintsugi.audit.duplicates.grouping import MODES, capped, duplicate_groups, report
+from kintsugi.audit.duplicates.grouping import MODES, capped, duplicate_groups, report, unique_pairs
 from kintsugi.audit.duplicates.vectors import firsts
 from kintsugi.core.card import Card
 from kintsugi.core.errors import one_of, require
@@ -170,7 +170,7 @@ class Snip:
         code = codes.encode(short)
         rows = codes.search(short, code, self.k, alone=True)[1]
         pairs = np.stack([np.repeat(np.arange(len(rows)), rows.shape[1]), rows.ravel()], axis=1)
-        pairs = np.unique(np.sort(pairs, axis=1), axis=0)
+        pairs = unique_pairs(pairs)[0]
         if self.recheck == "auto":
             alike = pair_cosine(vectors, pairs)
             cut = cuts.calibrated(alike, alike, len(pairs), None, 0.1)
