@@ -168,8 +168,7 @@ def _joined(
                 part = ask[top : top + high]
                 limit = torch.from_numpy(reach**2 - square[part])[:, None]
                 close = torch.addmm(own, torch.from_numpy(short[part]), base.T, alpha=-2) <= limit
-                here = torch.from_numpy(probed[part, 0] == cell)[:, None]
-                close &= ~here | torch.from_numpy(part[:, None] < held[None])  # each pair of a cell once
+                close &= torch.from_numpy(part[:, None] != held[None])
                 met = _met(source, first, part, held, close, similarity, k)
                 cosine = source.cosine(first, met)
                 kept = cosine >= similarity

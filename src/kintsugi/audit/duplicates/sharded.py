@@ -249,7 +249,7 @@ def _close(
         adc = torch.addmm(square, part, base.T, alpha=-2) + (part * part).sum(1, keepdim=True)
         left, right = (each.numpy() for each in (adc <= likely[top : top + step, None]).nonzero(as_tuple=True))
         met = np.stack([left + top, right], axis=1)
-        met = met[(met[:, 0] >= inside) | (met[:, 0] < met[:, 1])]
+        met = met[met[:, 0] != met[:, 1]]
         over = excess(plan.codes, short, code, met, slack=plan.slack, offset=plan.offset)
         met, _, _ = nearest_of_each(met[over <= 1], -over[over <= 1], plan.k)
         yield row[met]
