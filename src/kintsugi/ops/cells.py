@@ -22,7 +22,7 @@ from kintsugi.ops.neighbours import checked
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ROWS = 8192  # points placed at a time
+ROWS = 2048  # points placed at a time
 
 
 class Cells:

@@ -132,6 +132,8 @@ def test_bad_input_is_named(tmp_path):
     }.items():
         with pytest.raises(BadArgument, match=name):
             deduplicate_sharded(files, tmp_path / "work", **{name: value})
+    with pytest.raises(BadData, match="no file .*lost.npy"):
+        deduplicate_sharded([tmp_path / "lost.npy"], tmp_path / "work")
     with pytest.raises(BadData, match="no files"):
         deduplicate_sharded([], tmp_path / "work")
     np.save(tmp_path / "bad.npy", np.full((80, 24), np.nan, np.float32))

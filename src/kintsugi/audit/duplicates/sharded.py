@@ -12,7 +12,8 @@ What SNIP does (Webster et al., 2023), cut into tasks that share nothing but a f
 Tasks run in this process, in worker processes, or on Ray (a laptop or a cluster; the folder must be one that all
 machines see). Samples are drawn by row number, cells and codes are one set for all, and each number is reckoned row by
 row, so pairs and groups are the same for any cutting into files and any number of workers. Finished files of task 2 are
-kept: interrupted work goes on behind them. The calling process holds some 40 bytes a row, and the pairs.
+kept: interrupted work goes on behind them. The calling process holds some 40 bytes a row, and the pairs. On Ray plain
+tasks are used; Ray Data is not needed.
 """
 
 from __future__ import annotations
@@ -205,8 +206,10 @@ def _compressed(plan: Plan, path: Path, top: int, shard: Path) -> Path:
             np.save(part / f"{name}.npy", array)
     try:
         part.rename(shard)
-    except OSError:  # another worker was first, with the same content
+    except OSError:
         shutil.rmtree(part)
+        if not shard.exists():  # else another worker was first, with the same content
+            raise
     return shard
 
 
@@ -262,6 +265,8 @@ def _checked(paths: Sequence[Path], pairs: NDArray[np.int64]) -> NDArray[np.floa
 
 def _stamp(path: Path) -> str:
     """Names a file as it is now."""
+    if not path.is_file():
+        raise BadData(f"There is no file {path}:", "give .npy or .parquet files.")
     state = path.stat()
     text = f"{path.absolute()}|{state.st_size}|{state.st_mtime_ns}"
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
