@@ -2,9 +2,9 @@
 
 Rows equal to the last bit are put together first. The others go into cells (:mod:`kintsugi.ops.cells`), each row looks
 into its own cell and those that the distance asked for can reach, by matrix products in the first principal
-components; what is near there is compared whole. Memory holds those components and the cells of each row (about a kilobyte a row
-at 64 axes and 32 probes) and the pairs, of which each row keeps the ``k`` nearest at most in each cell; embeddings stay
-on disk.
+components; what is near there is compared whole. Memory holds those components and the cells of each row (about a
+kilobyte a row at 64 axes and 32 probes) and the pairs, of which each row keeps the ``k`` nearest at most in each cell;
+embeddings stay on disk.
 
 What is lost is lost where a row would have to look into more than ``probes`` cells; how much that is, is measured:
 some rows are compared with all others, and ``Duplicates.recall`` says which share of their pairs had been found.
