@@ -21,3 +21,10 @@ def need(module: str, extra: str) -> ModuleType:
             f"This needs {module.partition('.')[0]!r}, which could not be imported ({error}).",
             f'Install it with: pip install "kintsugi-vision[{extra}]"',
         ) from error
+
+
+def available(module: str) -> bool:
+    """Whether ``module`` is installed; it is not imported."""
+    from importlib.util import find_spec
+
+    return find_spec(module) is not None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kintsugi.core.errors import BadData, one_of, require
-from kintsugi.core.optional import need
+from kintsugi.core.optional import available, need
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,8 +55,8 @@ def nearest(
     one_of("engine", engine, ENGINES)
     require(k >= 1, "k", k, "a whole number of at least 1")
     require(memory >= 1, "memory", memory, "at least 1 MiB")
-    points = _checked("base", base)
-    asked = points if query is None else _checked("query", query)
+    points = checked("base", base)
+    asked = points if query is None else checked("query", query)
     if asked.shape[1] != points.shape[1]:
         raise BadData(f"query has {asked.shape[1]} columns and base {points.shape[1]}:", "embed both the same way.")
     if metric == "cosine":
@@ -65,7 +65,7 @@ def nearest(
     if k < 1 or not len(asked):
         return np.zeros((len(asked), max(k, 0)), np.float32), np.zeros((len(asked), max(k, 0)), np.int64)
     kept = min(k + SPARE, len(points) - (query is None))
-    if engine == "faiss" or (engine == "auto" and len(points) >= LARGE and _has_faiss()):
+    if engine == "faiss" or (engine == "auto" and len(points) >= LARGE and available("faiss")):
         rows = _indexed(points, asked, kept, query is None)
     else:
         rows = _exact(points, asked, kept, query is None, memory, device)
@@ -80,7 +80,19 @@ def unit(points: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(points / np.where(length > 0, length, 1), dtype=np.float32)
 
 
-def _checked(name: str, points: NDArray[Any]) -> NDArray[np.float32]:
+def pair_cosine(vectors: NDArray[np.float32], pairs: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Cosine of pairs of rows ``[P, 2]`` of unit vectors, exact for near ones: 1 - |u - v|^2 / 2."""
+    found = np.empty(len(pairs))
+    step = max(1, 2**21 // max(1, vectors.shape[1]))
+    for top in range(0, len(pairs), step):
+        left, right = pairs[top : top + step].T
+        apart = vectors[left] - vectors[right]
+        found[top : top + step] = 1 - np.einsum("pd,pd->p", apart, apart) / 2
+    return found
+
+
+def checked(name: str, points: NDArray[Any]) -> NDArray[np.float32]:
+    """Finite float32 ``[N, D]``, or an error that calls them ``name``."""
     points = np.ascontiguousarray(points, dtype=np.float32)
     if points.ndim != 2:
         raise BadData(f"{name} has shape {points.shape}:", "give one row of numbers a sample.")
@@ -159,9 +171,3 @@ def _ranked(
         exact = np.sqrt(exact)
     order = np.lexsort((rows, exact), axis=1)
     return np.take_along_axis(exact, order, 1), np.take_along_axis(rows, order, 1)
-
-
-def _has_faiss() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("faiss") is not None
