@@ -85,7 +85,7 @@ class ConflictDuplicates:
             BadData: a pair names a sample that is not in the data.
         """
         features = self._features(data, outputs)
-        seen = Seen(data, features=features)
+        seen = Seen(data, features=features, pictures=self.eps > 0 and self.space == "pixels")
         known = np.flatnonzero(data.labels[seen.rows] >= 0)
         rows, label = seen.rows[known], data.labels[seen.rows[known]]
         joined = [_same_pixels(seen, known), self._near(seen, known), self._listed(data, rows)]
