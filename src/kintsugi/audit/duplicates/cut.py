@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 FEWEST = 100  # candidate pairs from which the spread of look-alikes can be told
 LEAST = 1.0  # below which nothing is called a copy where the spread of look-alikes cannot be told
-TAIL = 0.9  # quantile from which look-alikes are taken to fall off exponentially
+TAIL = 0.95  # quantile from which look-alikes are taken to fall off exponentially
 
 NOTHING = "Look-alikes are as similar as changed copies here: cannot tell beyond identical pixels, only rank."
 
@@ -39,7 +39,7 @@ class Cut:
 def tail(look_alikes: NDArray[np.float64]) -> tuple[float, float, float]:
     """Where the upper tail of look-alikes begins, its scale, and the upper end of the scale's 95% interval.
 
-    Beyond the 90% quantile u the excess is taken to be exponential; its scale is median(excess) / log 2, which the few
+    Beyond the 95% quantile u the excess is taken to be exponential; its scale is median(excess) / log 2, which the few
     true duplicates among the look-alikes do not move. Of m values its relative error is 1 / (sqrt(m) log 2).
     """
     start = float(np.quantile(look_alikes, TAIL))
@@ -59,8 +59,8 @@ def calibrated(
 ) -> Cut:
     """The lowest threshold that keeps the expected share of false pairs below ``fdr``.
 
-    Of ``pairs`` look-alikes, pairs (1 - 0.9) exp(-(t - u) / scale) are expected beyond t (:func:`tail`). Planted copies
-    say how many are missed; they are no bound, since real copies differ more than planted ones do.
+    Of ``pairs`` look-alikes, pairs (1 - 0.95) exp(-(t - u) / scale) are expected beyond t (:func:`tail`). Planted
+    copies say how many are missed; they are no bound, since real copies differ more than planted ones do.
 
     Args:
         value: of the promising pairs, see :mod:`kintsugi.audit.duplicates.alike`.

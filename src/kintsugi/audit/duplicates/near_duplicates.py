@@ -1,21 +1,25 @@
 """Finds images that are copies of others, exact or changed, within and across splits, in memory linear in their number.
 
-Exact copies share a hash of their decoded pixels. Changed ones (exposure, noise, shift, crop, mirror image) are
-proposed by nearest neighbours of small descriptors, of the mirrored images too, then laid on each other and compared
-(:mod:`kintsugi.audit.duplicates.picture`). The threshold is calibrated on the data itself: copies are planted to see
-how similar copies are, the candidates show how similar look-alikes are, and the expected share of false pairs is kept
-below ``fdr``. With an encoder, or with features, similarity is the cosine: SelfClean's D = (1 - cos) / 2 is
-(1 - similarity) / 2, its automatic cut is ``threshold="selfclean"``.
+Exact copies share a hash of their decoded pixels. Changed ones (exposure, colour, noise, shift, crop, mirror image) are
+proposed by nearest neighbours of descriptors, of the mirrored images too; the promising ones are laid on each other and
+compared by edges and bands, beyond the level of each picture's look-alikes (:mod:`kintsugi.audit.duplicates.alike`).
+With an encoder, or with features in the outputs, neighbours in its space are candidates too, an encoder's also at right
+angles; its value is brought to the same scale by the tails of look-alikes, and the larger of both counts. So an encoder
+that knows only classes does no harm, and one that sees through a crop to less than half helps. The threshold is set by
+the data: the tail of look-alikes says how many false pairs to expect, planted copies say what is missed, and the
+expected share of false pairs is kept below ``fdr`` (:mod:`kintsugi.audit.duplicates.cut`). Where more than half of the
+planted copies are missed, look-alikes are as similar as copies: only identical pixels are flagged, the rest is ranked.
 
-Groeger, Lionetti, Gottfrois et al., "Intrinsic Self-Supervision for Data Quality Audits", NeurIPS 2024 (the distance
-and the cut). Pixels, alignment and calibration are ours: with its default contamination the published cut is known to
-flag nothing. Neighbours replace the full N x N matrix, so a pair outside each other's ``k`` nearest is not seen.
+Groeger, Lionetti, Gottfrois et al., "Intrinsic Self-Supervision for Data Quality Audits", NeurIPS 2024: their distance
+D = (1 - cos) / 2 is what ``space="features"`` compares by, their automatic cut is ``threshold="selfclean"``, known to
+flag nothing with its default contamination. The rest is ours. Neighbours replace the full N x N matrix, so a pair
+outside each other's ``k`` nearest is not seen. Turned pictures are found by an encoder alone.
 
-Planted copies of photographs, moved and pressed, are ranked and flagged far better than by perceptual hashes (`kintsugi
-prove near_duplicates`); of digits, changed in exposure alone, a plain cosine of the pixels ranks better still. On the
-pairs of CIFAR-10 that people judged to be duplicates (`--setting cifar`) the ranking is no better than that of a
-256-bit pHash, and the threshold keeps its precision (0.93) at the price of recall (0.38): real duplicates differ more
-than planted copies do.
+Settings were chosen on one half of CIFAR-10's test images: average precision of a test image's best partner 0.94 there
+and 0.91 on the other half, against 0.65 for pixels (all 12,000 images). The pairs that ciFAIR's authors list name one
+partner of each image; the best partner is that one for 90%, and one of the best three for 97%: nine of the fifteen
+others show the same picture to the eye. `kintsugi prove near_duplicates` has planted copies, `--setting cifar` the half
+that nothing was chosen on, `--setting photos` photographs with an encoder.
 """
 
 from __future__ import annotations
@@ -65,17 +69,18 @@ class NearDuplicates:
     """Finds duplicate images.
 
     Args:
-        encoder: compares by the cosine of its vectors; None compares pixels.
-        space: ``auto`` (the encoder if there is one, else pixels), ``pixels``, or ``features``: the cosine of
-            ``outputs.features``.
+        encoder: its vectors help to find copies.
+        space: ``auto`` (pixels, and the encoder's vectors or ``outputs.features`` where there are any), ``pixels``
+            alone, or the cosine of ``features`` alone.
         threshold: ``auto``, ``selfclean``, or a similarity from -1 to 1 from which a pair is flagged.
         k: neighbours of each image that are looked at.
         fdr: with ``auto``, accepted share of false pairs among those flagged.
         alpha: with ``selfclean``, upper bound of the share of duplicates.
 
-    Each finding is a pair with its similarity s as the score (1 + s) / 2; of m identical images, m - 1 pairs with the
-    first one are given. Checks are ``exact_duplicate`` and ``near_duplicate``; suggestions ``drop`` (the second),
-    ``split`` (the pair stands in two splits) and ``review`` (the labels differ).
+    Each finding is a pair with its similarity s as the score (1 + s) / 2, where s is the cosine of features, or
+    tanh(t / 2) by the value t of :mod:`kintsugi.audit.duplicates.alike`: 0 is as alike as look-alikes are. Of m
+    identical images, m - 1 pairs with the first one are given. Checks are ``exact_duplicate`` and ``near_duplicate``;
+    suggestions ``drop`` (the second), ``split`` (the pair stands in two splits) and ``review`` (the labels differ).
     """
 
     def __init__(
@@ -238,13 +243,15 @@ def _exact(seen: Seen) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:
 def _counted(copies: int, flagged: int, cut: cuts.Cut) -> tuple[float | None, tuple[float, float] | None]:
     """Duplicates by count: flagged pairs less the look-alikes expected among them.
 
-    The interval's upper end also counts the changed copies that the threshold misses, as the planted ones tell.
+    The interval's lower end takes the look-alikes at the upper end of what is known of them; its upper end also counts
+    the changed copies that the threshold misses, as the planted ones tell.
     """
     if cut.false is None:
         return None, None
-    true, spread = max(0.0, flagged - cut.false), 1.96 * float(np.sqrt(max(flagged + cut.false, 2.35)))  # none seen: 3
-    most = (true + spread) / max(cut.recall or 1.0, 1e-3)
-    return copies + true, (copies + max(0.0, true - spread), copies + most)
+    found, spread = max(0.0, flagged - cut.false), 1.96 * float(np.sqrt(max(flagged + cut.false, 2.35)))  # none seen: 3
+    least = max(0.0, flagged - (cut.false if cut.most is None else cut.most) - spread)
+    most = (found + spread) / max(cut.recall or 1.0, 1e-3)
+    return copies + found, (copies + min(least, found), copies + most)
 
 
 def _finding(
