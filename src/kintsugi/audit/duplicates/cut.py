@@ -14,6 +14,9 @@ FEWEST = 100  # candidate pairs from which the spread of look-alikes can be told
 LEAST = 1.0  # below which nothing is called a copy where the spread of look-alikes cannot be told
 TAIL = 0.95  # quantile from which look-alikes are taken to fall off exponentially
 
+REACH = 0.05  # quantile of planted copies from which a pair may be a copy, and is left out of the tail
+OVERLAP = 0.05  # share of candidate pairs beyond it from which look-alikes are as similar as copies
+
 NOTHING = "Look-alikes are as similar as changed copies here: cannot tell beyond identical pixels, only rank."
 
 
@@ -60,7 +63,9 @@ def calibrated(
     """The lowest threshold that keeps the expected share of false pairs below ``fdr``.
 
     Of ``pairs`` look-alikes, pairs (1 - 0.95) exp(-(t - u) / scale) are expected beyond t (:func:`tail`). Planted
-    copies say how many are missed; they are no bound, since real copies differ more than planted ones do.
+    copies say how many are missed; they are no bound, since real copies differ more than planted ones do. Pairs as
+    alike as 95% of planted copies are left out of the tail; where they are many, or half of the planted copies would
+    be missed, nothing is flagged.
 
     Args:
         value: of the promising pairs, see :mod:`kintsugi.audit.duplicates.alike`.
@@ -76,12 +81,15 @@ def calibrated(
         floor = max(float(np.quantile(copies, 0.02)), LEAST)
         note = "Flagged are pairs as similar as 98% of planted copies; too few images to count look-alikes."
         return Cut(floor, 0.98, None, note)
-    start, scale, widest = tail(look_alikes)
+    below = look_alikes[look_alikes < np.quantile(copies, REACH)] if len(copies) else look_alikes
+    if len(below) < (1 - OVERLAP) * len(look_alikes):
+        return Cut(np.inf, None, None, NOTHING)
+    start, scale, widest = tail(below)
 
     def expected(at: NDArray[np.float64], width: float) -> NDArray[np.float64]:
         return np.asarray(pairs * (1 - TAIL) * np.exp(-np.maximum(at - start, 0) / width))
 
-    ranked = np.sort(value)[::-1]
+    ranked = np.sort(value[value > start])[::-1]
     fine = np.flatnonzero(expected(ranked, widest) <= fdr * np.arange(1, len(ranked) + 1))
     threshold = start + widest * float(np.log(max(pairs * (1 - TAIL) / fdr, 1.0)))
     if len(fine):
