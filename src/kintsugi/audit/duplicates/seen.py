@@ -89,7 +89,7 @@ class Seen:
         small, mirrored, cosine = [], np.zeros(len(places), dtype=bool), np.zeros(len(places))
         for number, place in enumerate(places.tolist()):
             image = self._data.source.read(int(self._data.rows[self.rows[place]]))
-            (copy,), (mirrored[number],) = picture.changed(image[None], rng)
+            (copy,), (mirrored[number],) = picture.changed(np.array(image[None]), rng)
             small.append(resized(copy, (picture.SIDE, picture.SIDE), "squash"))
             if self._encoder is not None:
                 own, other = (v.astype(np.float64) for v in (self.vectors[place], self._encoded([copy], 1)[0, 0]))
