@@ -76,6 +76,7 @@ class Seen:
         self.vectors, self.turned = views[:, 0], views[:, 1:].astype(np.float16)
         if features is not None:
             self.vectors = np.asarray(features, dtype=np.float32)[self.rows]
+            self.turned = np.zeros((len(rows), 0, self.vectors.shape[1]), np.float16)
 
     def changed(
         self, places: NDArray[np.int64], rng: np.random.Generator
