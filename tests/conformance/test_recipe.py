@@ -18,7 +18,7 @@ from kintsugi.training.fit import fit
 from kintsugi.training.settings import Training
 
 CLASSES = ("dark", "light")
-SMALL = {"config": {"images": 2, "steps": 1}}
+SMALL = {"config": {"images": 2, "steps": 1}, "continuation": {"steps": 3, "finest": 0.05}}
 
 
 def data():

@@ -49,6 +49,7 @@ def test_changed_copies_of_digits_on_photographs_are_found():
     planted = {tuple(sorted(pair)) for pair in true}
     assert planted <= pairs(findings)
     # Sixty handwritten digits serve a class, so that some come twice on nearly the same crop: no plant, no look-alike.
+    assert len(findings.flagged) < 30
     digit = dict(zip(data.ids, data.column("digit"), strict=True))
     told = [row for row in findings if tuple(sorted(row.ids)) in planted or len({digit[name] for name in row.ids}) > 1]
     assert average_precision(told, true) > 0.95
@@ -86,11 +87,13 @@ def test_every_change_is_seen_through(altered, name):
     assert {pair for pair, change in true.items() if change == name} <= pairs(findings)
 
 
-def test_nothing_else_is_flagged_and_the_evidence_says_how(altered):
+def test_hardly_anything_else_is_flagged_and_the_evidence_says_how(altered):
     true, findings = altered
-    assert pairs(findings) == set(true)
-    mirrored = {tuple(sorted(row.ids)) for row in findings.flagged if row.evidence["mirrored"]}
-    assert mirrored == {pair for pair, change in true.items() if change == "mirrored"}
+    assert len(pairs(findings) - set(true)) <= 2  # a tenth of those flagged may be false
+    found = {pair: row.evidence["mirrored"] for row in findings if (pair := tuple(sorted(row.ids))) in true}
+    assert found == {pair: change == "mirrored" for pair, change in true.items()}
+    low, high = findings.summary.interval
+    assert low <= len(true) <= high
 
 
 def test_identical_pixels_leaks_and_conflicts():
@@ -132,10 +135,9 @@ def test_images_of_mixed_sizes_are_compared():
 
     data = ImageSet.from_arrays(np.zeros((22, 2, 2), np.uint8), np.zeros(22, int))
     data = ImageSet(Mixed(), data.table, data.classes)
-    assert pairs(NearDuplicates()(data, None, np.random.default_rng(0))) == {
-        ("000000", "000020"),
-        ("000001", "000021"),
-    }
+    rows = NearDuplicates()(data, None, np.random.default_rng(0)).rows
+    assert {rows[0].ids, rows[1].ids} == {("000000", "000020"), ("000001", "000021")}
+    assert rows[1].flagged
 
 
 def test_features_are_compared_by_cosine():
@@ -167,6 +169,64 @@ def test_an_encoder_is_asked_and_calibrates_itself():
     findings = NearDuplicates(Thumb())(data, None, np.random.default_rng(0))
     assert {(f"{i:06d}", f"{40 + i:06d}") for i in range(5)} <= pairs(findings)
     assert "planted copies" in findings.summary.notes[0]
+
+
+def test_an_encoder_sees_through_a_turn_and_harms_nothing_where_it_knows_nothing():
+    class Sum:
+        name = fingerprint = "sum"
+
+        def __init__(self, known):
+            self.known = known
+
+        def __call__(self, image):
+            if not self.known:
+                return torch.ones(len(image), 8)
+            return torch.nn.functional.adaptive_avg_pool2d(image, 8).flatten(1) - 0.5
+
+    images = photos(40)
+    images[30:33] = np.rot90(images[:3], 1, (1, 2))
+    images[33] = np.clip(images[3] * 0.8, 0, 255)
+    data = ImageSet.from_arrays(images, np.zeros(40, int))
+    turned = {(f"{i:06d}", f"{30 + i:06d}") for i in range(3)}
+    by_encoder, plain, blind = (
+        NearDuplicates(encoder)(data, None, np.random.default_rng(0)) for encoder in (Sum(True), None, Sum(False))
+    )
+    assert turned <= pairs(by_encoder)
+    assert not turned & pairs(plain)
+    assert pairs(plain) == pairs(blind)
+    assert ("000003", "000033") in pairs(by_encoder) & pairs(blind)
+
+
+def test_look_alikes_as_similar_as_copies_cannot_be_told():
+    rng = np.random.default_rng(0)
+    images = np.clip(photos(1)[0] + rng.normal(0, 6, (120, 30, 30, 3)), 0, 255).astype(np.uint8)
+    images[1] = images[0]
+    findings = NearDuplicates()(ImageSet.from_arrays(images, np.zeros(120, int)), None, np.random.default_rng(0))
+    assert "cannot tell" in findings.summary.notes[0]
+    assert (findings.summary.threshold, findings.summary.count) == (None, None)
+    assert [row.check for row in findings.flagged] == ["exact_duplicate"]
+
+
+def test_the_tail_is_that_of_the_distribution_drawn_from():
+    rng = np.random.default_rng(0)
+    look = rng.exponential(0.1, 20_000)
+    start, scale, widest = cut.tail(look)
+    assert start == pytest.approx(0.1 * np.log(20), rel=0.05)
+    assert scale == pytest.approx(0.1, rel=0.1)
+    assert scale < widest < 1.2 * scale
+    value = np.concatenate([rng.exponential(0.1, 20_000), rng.normal(2.5, 0.2, 60)])
+    made = cut.calibrated(value, look[:1000], 20_000, rng.normal(2.4, 0.3, 200), 0.1)
+    false = int((value[:20_000] >= made.threshold).sum())
+    assert false <= 0.1 * (false + 60)
+    assert made.recall == 1.0
+
+
+def test_one_image_and_none_and_all_the_same():
+    for images in (photos(1), photos(1)[:0], np.repeat(photos(1), 30, axis=0), np.zeros((30, 8, 8, 3), np.uint8)):
+        data = ImageSet.from_arrays(images, np.zeros(len(images), int), ["any"])
+        findings = NearDuplicates()(data, None, np.random.default_rng(0))
+        assert len(findings) == max(0, len(images) - 1)
+        assert all(row.check == "exact_duplicate" for row in findings)
 
 
 def test_the_published_cut_by_its_formula_and_its_trap():
@@ -218,15 +278,21 @@ def test_ciphair_pairs_across_the_splits_of_cifar():
         pytest.skip("KINTSUGI_DATA is not set")
     held = np.load(Path(os.environ["KINTSUGI_DATA"], "cifar10_10k_train_2k_test_with_cifar10n.npz"))
     listed = held["duplicate_pairs_test_train_judgment"]
-    test, train = np.unique(listed[:, 0]), np.union1d(listed[:, 1], np.arange(0, 10000, 10))
-    images = np.concatenate([held["x_test"][test], held["x_train"][train]])
-    data = ImageSet.from_arrays(images, np.zeros(len(images), int), split=["test"] * len(test) + ["train"] * len(train))
-    names = {row: data.ids[len(test) + i] for i, row in enumerate(train.tolist())}
-    first = {row: data.ids[i] for i, row in enumerate(test.tolist())}
-    true = {(first[a], names[b]): judged for a, b, judged in listed.tolist()}
-    findings = NearDuplicates()(data, None, np.random.default_rng(0))
-    leaks = [row for row in findings if row.suggestion == "split"]
-    assert average_precision(leaks, true) > 0.75
-    flagged = {tuple(sorted(row.ids)) for row in leaks if row.flagged}
-    assert len(flagged & set(true)) >= 45
-    assert len(flagged - set(true)) <= 15
+    count, partner = len(held["x_test"]), dict(listed[:, :2].tolist())
+    images = np.concatenate([held["x_test"], held["x_train"]])
+    split = ["test"] * count + ["train"] * len(held["x_train"])
+    data = ImageSet.from_arrays(images, np.zeros(len(images), int), split=split)
+    score, near = np.full(count, -1.0), {}
+    for row in NearDuplicates()(data, None, np.random.default_rng(0)):
+        a, b = sorted(int(name) for name in row.ids)
+        if a < count <= b:
+            score[a] = max(score[a], row.score)
+            near.setdefault(a, []).append(b - count)
+    true = np.isin(np.arange(count), list(partner))
+    order = np.argsort(-score, kind="stable")
+    precision = np.cumsum(true[order]) / np.arange(1, count + 1)
+    assert precision[true[order]].mean() >= 0.9
+    assert np.mean([other in near.get(row, [])[:3] for row, other in partner.items()]) >= 0.95
+    unseen = np.random.default_rng(0).permutation(count) % 2 == 1  # nothing was chosen on these
+    ranked = true[unseen][np.argsort(-score[unseen], kind="stable")]
+    assert (np.cumsum(ranked) / np.arange(1, len(ranked) + 1))[ranked].mean() >= 0.88

@@ -11,9 +11,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FEWEST = 100  # candidate pairs from which the spread of look-alikes can be told
-LEAST = 0.9  # similarity below which nothing is called a copy, however little plain pictures resemble their copies
+LEAST = 1.0  # below which nothing is called a copy where the spread of look-alikes cannot be told
+TAIL = 0.95  # quantile from which look-alikes are taken to fall off exponentially
 
-NOTHING = "Look-alikes are as similar as changed copies here: beyond identical pixels only the ranking can tell."
+REACH = 0.05  # quantile of planted copies from which a pair may be a copy, and is left out of the tail
+OVERLAP = 0.05  # share of candidate pairs beyond it from which look-alikes are as similar as copies
+
+NOTHING = "Look-alikes are as similar as changed copies here: cannot tell beyond identical pixels, only rank."
 
 
 @dataclass(frozen=True)
@@ -21,61 +25,82 @@ class Cut:
     """A threshold on the similarity of pairs.
 
     Attributes:
-        threshold: similarity (-1..1) from which a pair is flagged.
+        threshold: value from which a pair is flagged; infinite where copies cannot be told from look-alikes.
         recall: share of planted copies at or above it; None when none could be planted.
         false: look-alikes expected at or above it; None when their spread cannot be told.
         note: how it was found, for a person.
+        most: as ``false``, at the upper end of what is known of their spread.
     """
 
     threshold: float
     recall: float | None
     false: float | None
     note: str
+    most: float | None = None
+
+
+def tail(look_alikes: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Where the upper tail of look-alikes begins, its scale, and the upper end of the scale's 95% interval.
+
+    Beyond the 95% quantile u the excess is taken to be exponential; its scale is median(excess) / log 2, which the few
+    true duplicates among the look-alikes do not move. Of m values its relative error is 1 / (sqrt(m) log 2).
+    """
+    start = float(np.quantile(look_alikes, TAIL))
+    excess = look_alikes[look_alikes > start] - start
+    if not len(excess):
+        return start, 1e-9, 1e-9
+    scale = max(float(np.median(excess)) / float(np.log(2)), 1e-9)
+    return start, scale, scale * (1 + 1.96 / (np.sqrt(len(excess)) * np.log(2)))
 
 
 def calibrated(
-    similarity: NDArray[np.float64],
+    value: NDArray[np.float64],
     look_alikes: NDArray[np.float64],
     pairs: int,
     planted: NDArray[np.float64] | None,
     fdr: float,
 ) -> Cut:
-    """The lowest threshold that planted copies reach and that keeps the expected share of false pairs below ``fdr``.
+    """The lowest threshold that keeps the expected share of false pairs below ``fdr``.
 
-    Look-alikes are taken as normal in Fisher's z = artanh(similarity), by their median and their 95% quantile, which
-    the few true duplicates among the candidates do not move.
+    Of ``pairs`` look-alikes, pairs (1 - 0.95) exp(-(t - u) / scale) are expected beyond t (:func:`tail`). Planted
+    copies say how many are missed; they are no bound, since real copies differ more than planted ones do. Pairs as
+    alike as 95% of planted copies are left out of the tail; where they are many, or half of the planted copies would
+    be missed, nothing is flagged.
 
     Args:
-        similarity: of the promising pairs.
+        value: of the promising pairs, see :mod:`kintsugi.audit.duplicates.alike`.
         look_alikes: of a random sample of all candidate pairs.
         pairs: number of all candidate pairs.
         planted: of planted copies with their originals; None when the images cannot be changed.
         fdr: accepted share of false pairs among those flagged.
     """
-    from scipy.stats import norm
-
-    floor = max(float(np.quantile(planted, 0.02)), LEAST) if planted is not None and len(planted) else -1.0
+    copies = np.zeros(0) if planted is None else planted
     if len(look_alikes) < FEWEST:
-        if planted is None or not len(planted):
-            return Cut(1.0, None, None, "Too few images to tell look-alikes from duplicates: only exact ones count.")
-        note = f"Flagged from {floor:.3f}, reached by 98% of planted copies; too few images to count look-alikes."
+        if not len(copies):
+            return Cut(np.inf, None, None, "Too few images to tell look-alikes from duplicates: only exact ones count.")
+        floor = max(float(np.quantile(copies, 0.02)), LEAST)
+        note = "Flagged are pairs as similar as 98% of planted copies; too few images to count look-alikes."
         return Cut(floor, 0.98, None, note)
-    z = _fisher(look_alikes)
-    centre, spread = float(np.median(z)), float(np.quantile(z, 0.95) - np.median(z)) / float(norm.ppf(0.95))
-    ranked = np.sort(similarity[similarity >= floor])[::-1]
-    false = pairs * norm.sf((_fisher(ranked) - centre) / max(spread, 1e-9))
-    fine = np.flatnonzero(false <= fdr * np.arange(1, len(ranked) + 1))
-    if not len(fine):
-        threshold = max(floor, _reaching(fdr, pairs, centre, spread))
-        if len(ranked):
-            return Cut(threshold, None, None, NOTHING)
-        return Cut(threshold, 0.98, 0.0, f"No pair is as similar as changed copies are (from {threshold:.3f}).")
-    threshold = float(ranked[fine[-1]])
-    expected = float(pairs * norm.sf((_fisher(np.array([threshold]))[0] - centre) / max(spread, 1e-9)))
-    recall = None if planted is None or not len(planted) else float((planted >= threshold).mean())
-    note = f"Flagged from {threshold:.3f}, where about {expected:.1f} look-alikes are expected"
-    note += "." if recall is None else f" and {recall:.0%} of planted copies are found."
-    return Cut(threshold, recall, expected, note)
+    below = look_alikes[look_alikes < np.quantile(copies, REACH)] if len(copies) else look_alikes
+    if len(below) < (1 - OVERLAP) * len(look_alikes):
+        return Cut(np.inf, None, None, NOTHING)
+    start, scale, widest = tail(below)
+
+    def expected(at: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+        return np.asarray(pairs * (1 - TAIL) * np.exp(-np.maximum(at - start, 0) / width))
+
+    ranked = np.sort(value[value > start])[::-1]
+    fine = np.flatnonzero(expected(ranked, widest) <= fdr * np.arange(1, len(ranked) + 1))
+    threshold = start + widest * float(np.log(max(pairs * (1 - TAIL) / fdr, 1.0)))
+    if len(fine):
+        threshold = min(threshold, float(ranked[fine[-1]]))
+    recall = float((copies >= threshold).mean()) if len(copies) else None
+    if recall is not None and recall < 0.5:
+        return Cut(np.inf, None, None, NOTHING)
+    false, most = (float(expected(np.array([threshold]), width)[0]) for width in (scale, widest))
+    note = f"About {false:.1f} look-alikes (at most {most:.1f}) are expected among those flagged"
+    note += "." if recall is None else f"; {recall:.0%} of planted copies would be."
+    return Cut(threshold, recall, false, note, most)
 
 
 def selfclean(drawn: NDArray[np.float64], count: int, *, alpha: float = 0.01, q: float = 0.05) -> Cut:
@@ -104,14 +129,3 @@ def selfclean(drawn: NDArray[np.float64], count: int, *, alpha: float = 0.01, q:
     distance = 1 / (1 + np.exp(-place))
     note = f"Flagged below distance {distance:.2g} by the logistic cut of SelfClean (alpha {alpha:g}, q {q:g})."
     return Cut(float(1 - 2 * distance), None, None, note)
-
-
-def _fisher(similarity: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.arctanh(np.clip(similarity, -1 + 1e-7, 1 - 1e-7))
-
-
-def _reaching(fdr: float, pairs: int, centre: float, spread: float) -> float:
-    """Similarity above which less than ``fdr`` look-alikes are expected in all."""
-    from scipy.stats import norm
-
-    return float(np.tanh(centre + spread * norm.isf(min(fdr / max(pairs, 1), 0.5))))

@@ -1,0 +1,150 @@
+"""Pairs of pictures that are worth a look, and by how much they are more alike than look-alikes are.
+
+What two pictures have in common (correlations h of edges and r of bands, see :mod:`kintsugi.audit.duplicates.picture`)
+says little by itself: a plane on a blue sky has hundreds as alike as that, a market scene has none. So the nearest
+pictures that are too many to be copies, ranks 6 to 20, set the level of each picture, and of a pair counts
+
+    t = artanh(h) + artanh(r) / 2 - (l_a + l_b) / 2,   l = 1.5 x mean artanh(cosine of descriptors of ranks 6..20).  (1)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kintsugi.audit.duplicates import picture
+from kintsugi.core.progress import task
+from kintsugi.ops.neighbours import nearest, unit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FIRST, LAST = 5, 20  # neighbours between which look-alikes are taken to lie
+BANDS = 0.5  # weight of the bands beside the edges
+LEVEL = 1.5  # weights of edges and bands together
+WIDE = 0.5  # weight of the level in an encoder's space
+HIGHEST = 0.95  # quantile at which levels are cut: where copies are many, they are no look-alikes of each other
+CHUNK = 512  # pairs laid on each other at a time
+
+
+def fisher(correlation: NDArray[np.floating]) -> NDArray[np.float64]:
+    """artanh, finite for equal vectors."""
+    return np.arctanh(np.clip(np.asarray(correlation, dtype=np.float64), -1 + 1e-7, 1 - 1e-7))
+
+
+def level(distance: NDArray[np.floating]) -> NDArray[np.float64]:
+    """How alike its look-alikes are to each vector, float ``[N]``.
+
+    Args:
+        distance: cosine distances of each one's nearest others, in any order ``[N, K]``.
+    """
+    if not distance.size:
+        return np.zeros(len(distance))
+    near = fisher(1 - np.sort(distance, axis=1)[:, min(FIRST, distance.shape[1] // 4) : LAST]).mean(axis=1)
+    return np.minimum(near, np.quantile(near, HIGHEST))
+
+
+class Neighbourhood:
+    """The candidate pairs among pictures.
+
+    Args:
+        small: uint8 ``[N, 32, 32, 3]``.
+        k: neighbours of each picture that are candidates, in each space and way.
+        vectors: of an encoder ``[N, D]``, or None.
+        turned: of the pictures turned by one right angle, and by two ``[N, 0..2, D]``.
+
+    Attributes:
+        pairs: ``(row, row, one mirrored)`` int64 ``[P, 3]``.
+        first: t of equation 1 by the descriptors alone ``[P]``.
+        level: of each picture, l of equation 1 ``[N]``.
+        encoded: artanh(cosine of vectors, at the best turn) less half their level ``[P]``; None without vectors.
+    """
+
+    def __init__(
+        self,
+        small: NDArray[np.uint8],
+        k: int,
+        vectors: NDArray[np.float32] | None,
+        turned: NDArray[np.float16],
+    ) -> None:
+        plain, mirror = picture.descriptor(small), picture.descriptor(small, flip=True)
+        near = [nearest(plain, max(k, LAST)), nearest(plain, max(k, LAST) + 1, mirror)]
+        own = near[1][1] == np.arange(len(small))[:, None]  # a symmetric picture is its own mirror image
+        levels = level(np.concatenate([near[0][0], np.where(own, 2.0, near[1][0])], axis=1))
+        made = [_with_way(neighbour_pairs(rows[:, : k + way]), way) for way, (_, rows) in enumerate(near)]
+        views: list[NDArray[np.float32]] = []
+        if vectors is not None:
+            views = [unit(vectors), *(unit(turned[:, way]) for way in range(turned.shape[1]))]
+            seen = nearest(views[0], max(k, LAST))
+            self._level = WIDE * level(seen[0])
+            found = [seen[1], *(nearest(views[0], k, view)[1] for view in views[1:])]
+            met = np.unique(np.concatenate([neighbour_pairs(rows[:, :k]) for rows in found]), axis=0)
+            ways = np.stack([cosine(plain, met), cosine(plain, met, mirror)])
+            made.append(np.concatenate([met, ways.argmax(axis=0)[:, None]], axis=1))
+        self.pairs = np.unique(np.concatenate(made), axis=0)
+        flat, mirrored = self.pairs[:, :2], self.pairs[:, 2] == 1
+        first = np.where(mirrored, cosine(plain, flat, mirror), cosine(plain, flat))
+        self.first = fisher(first) - levels[flat].mean(axis=1)
+        self.level = LEVEL * levels
+        self.encoded = None
+        if views:
+            best = np.max([cosine(views[0], flat), *(_either(views[0], flat, view) for view in views[1:])], axis=0)
+            self.encoded = fisher(best) - self._level[flat].mean(axis=1)
+
+    def beyond(self, cosines: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """What :attr:`encoded` is for copies of the pictures at ``rows``, by the cosine of each with its original."""
+        return fisher(cosines) - self._level[rows]
+
+
+def alike(
+    one: NDArray[np.uint8], other: NDArray[np.uint8], pairs: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """artanh(h) + artanh(r) / 2 of pairs ``(row of one, row of other, mirrored)``, and the change of alignment."""
+    found, change = np.empty(len(pairs)), np.empty((len(pairs), 3))
+    with task("align pairs", len(pairs)) as tracker:
+        for top in range(0, len(pairs), CHUNK):
+            part = pairs[top : top + CHUNK]
+            a, b = one[part[:, 0]], other[part[:, 1]]
+            b = np.where((part[:, 2] == 1)[:, None, None, None], b[:, :, ::-1], b)
+            bands, how = picture.agreement(picture.bands(a), picture.bands(b), 8)
+            found[top : top + CHUNK] = fisher(picture.edges_agree(a, b).numpy()) + BANDS * fisher(bands.numpy())
+            change[top : top + CHUNK] = how.numpy()
+            tracker.advance(len(part))
+    return found, change
+
+
+def neighbour_pairs(neighbours: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Distinct pairs ``(smaller, larger)`` of lists of neighbours, int64 ``[P, 2]``."""
+    left = np.repeat(np.arange(len(neighbours)), neighbours.shape[1])
+    pairs = np.stack([left, neighbours.ravel()], axis=1)
+    return np.unique(np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1), axis=0)
+
+
+def best_way(pairs: NDArray[np.int64], value: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Places of the better of the two ways of each pair, for pairs ``(row, row, way)``."""
+    order = np.lexsort((pairs[:, 2], -value, pairs[:, 1], pairs[:, 0]))
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (pairs[order[1:], :2] != pairs[order[:-1], :2]).any(axis=1)
+    return order[first]
+
+
+def cosine(
+    vectors: NDArray[np.float32], pairs: NDArray[np.int64], other: NDArray[np.float32] | None = None
+) -> NDArray[np.float64]:
+    """Cosine of pairs of unit vectors (the second of ``other``), exact for near ones: 1 - |u - v|^2 / 2."""
+    found, second = np.empty(len(pairs)), vectors if other is None else other
+    for top in range(0, len(pairs), 8192):
+        left, right = pairs[top : top + 8192, :2].T
+        apart = vectors[left] - second[right]
+        found[top : top + 8192] = 1 - np.einsum("pd,pd->p", apart, apart) / 2
+    return found
+
+
+def _either(upright: NDArray[np.float32], pairs: NDArray[np.int64], turned: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Cosine of the one upright and the other turned, whichever is more alike."""
+    return np.maximum(cosine(upright, pairs, turned), cosine(upright, pairs[:, ::-1], turned))
+
+
+def _with_way(pairs: NDArray[np.int64], way: int) -> NDArray[np.int64]:
+    return np.concatenate([pairs, np.full((len(pairs), 1), way, dtype=np.int64)], axis=1)
