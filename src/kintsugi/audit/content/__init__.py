@@ -1,0 +1,1 @@
+"""Images that do not belong here, or should not be here."""
