@@ -62,7 +62,7 @@ CELLS = 16_000_000  # distances held at a time
 SAMPLED = 2000  # images that stand for all in quantiles beyond `exact`
 CHECKED = 200  # images whose approximate values are compared with exact ones
 FEWEST = 100  # images from which two distributions can be told apart
-APART, GAIN = 3.0, 0.1
+APART, GAIN = 2.0, 0.12  # clean digits, garments, CIFAR-10 and Tiny-ImageNet gain 0.04 at most
 DRAWS = 100
 
 
@@ -118,7 +118,7 @@ class OffTopic:
             BadArgument: there is neither an encoder nor ``outputs`` with features.
         """
         features = self._features(data, outputs)
-        rows = np.flatnonzero(np.isfinite(features).all(axis=1) & (features != 0).any(axis=1))
+        rows = _usable(features)
         names = ("method", "quantile", "k", "root", "threshold", "alpha", "exact")
         params = {name: getattr(self, name) for name in names}
         notes = [] if len(rows) == len(data) else [f"{len(data) - len(rows)} images without features were left out."]
@@ -135,6 +135,15 @@ class OffTopic:
         ]
         summary = Summary(threshold, count, interval, (*notes, *more, note))
         return Findings.of(found, CARD.name, params, summary)
+
+    def ranked(self, data: ImageSet, outputs: Outputs | None, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Score of every image, high where it does not belong, float64 ``[N]``; NaN without features."""
+        features = self._features(data, outputs)
+        rows = _usable(features)
+        found = np.full(len(data), np.nan)
+        if len(rows) >= 3:
+            found[rows] = self._scores(features[rows], rng)[0]
+        return found
 
     def _features(self, data: ImageSet, outputs: Outputs | None) -> NDArray[np.float32]:
         if self.encoder is not None:
@@ -237,7 +246,7 @@ def counted(far: NDArray[np.float64], rng: np.random.Generator) -> tuple[float |
         return None, None, "Cannot tell how many do not belong: too few images, or all are equally far."
     share, apart, gain = _two(odds)
     if apart < APART or gain < GAIN or share > 0.4:
-        where = f"the farthest form no group of their own ({apart:.1f} deviations apart, asked {APART:g})"
+        where = "the farthest form no group of their own"
         return None, None, f"Cannot tell how many do not belong, so none is flagged: {where}. The ranking stands."
     drawn = [_two(odds[rng.integers(len(odds), size=len(odds))])[0] for _ in range(DRAWS)]
     low, high = np.quantile(drawn, [0.025, 0.975]) * len(odds)
@@ -254,21 +263,28 @@ def _two(odds: NDArray[np.float64]) -> tuple[float, float, float]:
     n = len(value)
     mean = np.array([np.median(value), np.quantile(value, 0.99)])
     spread, share = np.full(2, value.std()), np.array([0.5, 0.5])
-    floor, likely, before = max(1e-3 * float(value.std()), 1e-9), -np.inf, -np.inf
+    floor, likely = max(1e-3 * float(value.std()), 1e-9), -np.inf
+    weight = np.zeros((n, 2))
     for _ in range(300):
         density = -0.5 * ((value[:, None] - mean) / spread) ** 2 - np.log(spread) + np.log(share)
         top = np.logaddexp(density[:, 0], density[:, 1])
         before, likely = likely, float(top.sum())
+        weight = np.exp(density - top[:, None])
         if likely - before < 1e-6 * n:
             break
-        weight = np.exp(density - top[:, None])
         size = np.maximum(weight.sum(axis=0), 1e-9)
         mean, share = (weight * value[:, None]).sum(axis=0) / size, size / n
         spread = np.maximum(np.sqrt((weight * (value[:, None] - mean) ** 2).sum(axis=0) / size), floor)
     one = n * (-np.log(value.std()) - 0.5)
     upper = int(mean.argmax())
     gain = (2 * (likely - one) - 3 * np.log(n)) / n
-    return float(share[upper]), float(abs(mean[1] - mean[0]) / np.sqrt((spread**2).mean())), float(gain)
+    likelier = (weight[:, upper] > 0.5) & (value > mean[1 - upper])
+    return float(likelier.mean()), float(abs(mean[1] - mean[0]) / np.sqrt((spread**2).mean())), float(gain)
+
+
+def _usable(features: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Rows that are finite and have a direction."""
+    return np.flatnonzero(np.isfinite(features).all(axis=1) & (features != 0).any(axis=1))
 
 
 def _ranks(value: NDArray[np.float64]) -> NDArray[np.float64]:
