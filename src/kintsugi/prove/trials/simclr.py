@@ -1,4 +1,4 @@
-"""Evidence for `simclr`: an encoder trained on the contaminated images themselves finds their faults better than none."""
+"""Evidence for `simclr`: an encoder trained on contaminated images finds their faults better than an untrained one."""
 
 from __future__ import annotations
 
