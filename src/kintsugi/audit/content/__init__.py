@@ -1,1 +1,1 @@
-"""What an image shows: whether it belongs to the data, and whether it should be there at all."""
+"""What the picture shows: whether it belongs here, and whether it should be here."""
