@@ -8,8 +8,9 @@ features, fitted on the other folds. They are joined by a logarithmic pool,
 
 so that a judge who knows little of this data has little to say. The joint opinion says how far each label is believed,
 w = q(label) / max_k q(k), at first 1. Neighbours and discriminant are then asked again, every sample counting by its
-w, so that labels already found wrong no longer vote for others like them; a few rounds suffice. The score is 1 - q(label); flagged are those where another class is more
-probable, at most as many as are estimated to be wrong.
+w, so that labels already found wrong no longer vote for others like them; a few rounds suffice. The score is
+1 - q(label). Flagged are the worst of those for which another class is more probable, as many as labels are estimated
+to be wrong.
 
 Parts are known: nearest-neighbour votes (Zhu, Dong and Liu, "Detecting Corrupted Labels Without Training a Model to
 Predict", ICML 2022), self-confidence (Northcutt et al., 2021), reweighting by the model's own belief (Reed et al.,
@@ -18,10 +19,9 @@ MNIST's test images and other CIFAR-10 images than the trial uses, with four pla
 numbers do nearly as well.
 
 Copies of one picture share their mistakes: samples of one group (a column with group numbers, if named) and neighbours
-at no distance do not vote for each other, and are judged by one fold.
+at no distance do not vote for each other, and a group lies in one fold.
 
-What it cannot see: labels wrong in the same way for all images alike, as where half of a class is given the next
-class's name. The count is confident learning's, with its interval and its limits.
+What it cannot see: images that look alike and are all wrong alike without being copies. The count is confident learning's, with its interval and its limits.
 """
 
 from __future__ import annotations
