@@ -134,7 +134,7 @@ def test_the_count_is_confident_learnings_and_features_are_not_needed(digits):
     bare = Outputs(data.ids, outputs.prob, held_out=True)
     findings = LabelErrors()(data, bare, np.random.default_rng(3))
     assert findings.summary.count == ConfidentLearning()(data, bare, np.random.default_rng(3)).summary.count
-    assert any("no features" in note for note in findings.summary.notes)
+    assert any("Without features" in note for note in findings.summary.notes)
     np.testing.assert_allclose(findings.scores(data.ids)[label != outputs.predicted].max(), findings.rows[0].score)
     flat = Outputs(data.ids, outputs.prob, np.ones((len(label), 3), np.float32), held_out=True)
     assert any("equal" in note for note in LabelErrors()(data, flat, np.random.default_rng(3)).summary.notes)

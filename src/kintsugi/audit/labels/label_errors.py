@@ -21,7 +21,8 @@ numbers do nearly as well.
 Copies of one picture share their mistakes: samples of one group (a column with group numbers, if named) and neighbours
 at no distance do not vote for each other, and a group lies in one fold.
 
-What it cannot see: images that look alike and are all wrong alike without being copies. The count is confident learning's, with its interval and its limits.
+What it cannot see: images that look alike and are all wrong alike without being copies. The count is confident
+learning's, with its interval and its limits.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kintsugi.audit.labels.confident_learning import ConfidentLearning
+from kintsugi.audit.labels.suspects import labelled, suspect
 from kintsugi.core.card import Card
 from kintsugi.core.errors import BadData, require
-from kintsugi.core.findings import Finding, Findings, Summary
+from kintsugi.core.findings import Findings, Summary
 from kintsugi.core.progress import track
 from kintsugi.ops.discriminant import held_out_discriminant
 from kintsugi.ops.neighbours import nearest
@@ -93,46 +95,26 @@ class LabelErrors:
             BadArgument: there are no outputs, or the model has seen these samples in training.
             BadData: outputs are missing for a sample, have another number of classes, or features are not finite.
         """
-        counted = ConfidentLearning()(data, outputs, rng).summary  # refuses outputs that cannot serve
-        assert outputs is not None
-        given = outputs.take(data.ids)
-        rows = np.flatnonzero(data.labels >= 0)
-        label, prob = data.labels[rows], given.prob[rows]
-        features = None if given.features is None else given.features[rows]
+        given = labelled("label_errors", data, outputs)
+        counted = ConfidentLearning()(data, outputs, rng).summary
+        rows, label, features = given.rows, given.label, given.features
         groups = None if self.group_column is None else _groups(data.column(self.group_column)[rows])
-        joined = self.posterior(label, prob, features, rng, groups=groups)
+        joined = self.posterior(label, given.prob, features, rng, groups=groups)
         each = np.arange(len(rows))
         own, guess = joined[each, label], joined.argmax(axis=1) if len(rows) else label
         wrong = np.flatnonzero(own < joined.max(axis=1, initial=0.0))
         most = len(wrong) if counted.count is None else round(counted.count)
         worst = set(wrong[np.argsort(own[wrong], kind="stable")[:most]].tolist())
-        names = data.classes
-        found = [
-            Finding(
-                subject="sample",
-                ids=(data.ids[rows[i]],),
-                score=float(np.clip(1 - own[i], 0, 1)),
-                flagged=int(i) in worst,
-                check="label_error",
-                suggestion=f"relabel:{guess[i]}",
-                why=f"labelled {names[label[i]]} ({own[i]:.2f}), looks like {names[guess[i]]} "
-                f"({joined[i, guess[i]]:.2f})",
-                evidence={
-                    "label": names[label[i]],
-                    "guess": names[guess[i]],
-                    "p_label": float(own[i]),
-                    "p_guess": float(joined[i, guess[i]]),
-                    "p_label of the model": float(prob[i, label[i]]),
-                },
-            )
-            for i in wrong
-        ]
-        notes = [note for note in counted.notes if not note.startswith("Outputs:")]
+        found = []
+        for i in wrong.tolist():
+            mine, other = float(own[i]), float(joined[i, guess[i]])
+            why = f"which gets {mine:.2f}, looks like {data.classes[guess[i]]} ({other:.2f})"
+            evidence = {"p_label": mine, "p_guess": other, "p_label of the model": float(given.prob[i, label[i]])}
+            found.append(suspect(given, i, int(guess[i]), 1 - mine, i in worst, why, evidence))
+        notes = [*given.notes, *(note for note in counted.notes if note.startswith("Cannot tell"))]
         if features is None:
-            notes.append("There are no features: labels are judged by the outputs alone.")
-        elif not _varied(features).any():
-            notes.append("All features are equal: labels are judged by the outputs alone.")
-        notes.append(f"Outputs: {outputs.source}. The count is confident learning's, from the outputs alone.")
+            notes.append("Without features labels are judged by the outputs alone.")
+        notes.append("The count is confident learning's, from the outputs alone.")
         params = {"neighbours": self.neighbours, "rounds": self.rounds, "group_column": self.group_column}
         return Findings.of(found, CARD.name, params, Summary(None, counted.count, counted.interval, tuple(notes)))
 
