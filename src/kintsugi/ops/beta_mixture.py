@@ -9,7 +9,7 @@ table of 100 points; beyond its maximum it stays there, since far out in the tai
 lead and very high losses would be called clean.
 
 Ten rounds are part of the method: with more, the 5% of losses that the cut heaps up at 1 bend the second component
-into a U that takes low losses too; already after ten its share comes out too high (0.39 for 0.30 on drawn losses).
+into a U that takes low losses too; already after ten its share comes out too high (0.43 for 0.30 on drawn losses).
 
 Ours: below its minimum the posterior stays there too, since a U would call the lowest losses wrong; parameters are
 kept above 1e-3, and a component whose share vanishes keeps its last parameters.

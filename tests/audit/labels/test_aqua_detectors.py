@@ -36,18 +36,12 @@ def f1(flagged, wrong):
     return 2 * (flagged & wrong).sum() / (flagged.sum() + wrong.sum())
 
 
-CELLS = [
-    ("uniform", 0.1),
-    ("uniform", 0.4),
-    ("asymmetric", 0.1),
-    ("instance_dependent", 0.1),
-    ("instance_dependent", 0.4),
-]
+PAIRS = [(noise, rate) for noise in ("uniform", "class_dependent", "instance_dependent") for rate in (0.1, 0.4)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize(("noise", "rate"), [*CELLS, ("class_dependent", 0.1), ("class_dependent", 0.4)])
+@pytest.mark.parametrize(("noise", "rate"), [*PAIRS, ("asymmetric", 0.1)])
 def test_every_detector_beats_chance_on_digits(digits, noise, rate, seed):
     check(digits, noise, rate, seed)
 
@@ -99,14 +93,13 @@ def test_simifeat_counts_what_hoc_says_and_flags_the_least_supported():
 
 def test_simifeat_estimates_the_rate_on_digits(digits):
     features, true = digits
-    for rate in (0.1, 0.3):
-        label = noise_model("uniform", rate)(Labelled(true, 10), np.random.default_rng(0))
-        data = images(label, 10)
-        outputs = Outputs(data.ids, np.full((len(label), 10), 0.1), features, held_out=True)
-        made = {rule: SimiFeat(rule)(data, outputs, np.random.default_rng(0)) for rule in ("v", "r", "both")}
-        assert made["both"].summary.count == pytest.approx((label != true).sum(), rel=0.15)
-        flagged = {rule: {row.ids for row in each.flagged} for rule, each in made.items()}
-        assert flagged["both"] == flagged["v"] & flagged["r"]
+    label = noise_model("uniform", 0.3)(Labelled(true, 10), np.random.default_rng(0))
+    data = images(label, 10)
+    outputs = Outputs(data.ids, np.full((len(label), 10), 0.1), features, held_out=True)
+    made = {rule: SimiFeat(rule)(data, outputs, np.random.default_rng(0)) for rule in ("v", "r", "both")}
+    assert made["both"].summary.count == pytest.approx((label != true).sum(), rel=0.15)
+    flagged = {rule: {row.ids for row in each.flagged} for rule, each in made.items()}
+    assert flagged["both"] == flagged["v"] & flagged["r"]
 
 
 def test_simifeat_lets_no_copy_vote_and_tells_what_it_cannot():
