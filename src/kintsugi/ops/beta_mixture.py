@@ -55,16 +55,20 @@ class Fitted:
         x = (np.asarray(loss, dtype=np.float64) - self.low) / (self.high - self.low)
         return np.clip(x, EDGE, 1 - EDGE)
 
-    def wrong(self, loss: NDArray[Any]) -> NDArray[np.float64]:
-        """Posterior of the component of high losses, in ``EDGE..1 - EDGE``, flat beyond its extremes."""
+    def table(self) -> NDArray[np.float64]:
+        """Posterior of the component of high losses at ``POINTS`` scaled losses, flat beyond its extremes."""
         grid = np.linspace(EDGE, 1 - EDGE, POINTS)
         table = _responsibility(grid, self.alpha, self.beta, self.share)[1]
         bottom = int(table.argmin())
         table[:bottom] = table[bottom]
         top = bottom + int(table[bottom:].argmax())
         table[top:] = table[top]
+        return np.clip(table, EDGE, 1 - EDGE)
+
+    def wrong(self, loss: NDArray[Any]) -> NDArray[np.float64]:
+        """Posterior of the component of high losses for each loss, in ``EDGE..1 - EDGE``."""
         place = np.minimum((self.scaled(loss) * POINTS).astype(np.int64), POINTS - 1)
-        return np.clip(table[place], EDGE, 1 - EDGE)
+        return np.asarray(self.table()[place])
 
 
 @dataclass(frozen=True)

@@ -49,13 +49,8 @@ def test_ranks_by_hand():
 
 
 def test_bad_parameters():
-    for name, value in (
-        ("datasets", ("mnits",)),
-        ("noises", ("dissent",)),
-        ("rates", (0.0,)),
-        ("seeds", 0),
-        ("images", 5),
-    ):
+    bad = {"datasets": ("mnits",), "noises": ("dissent",), "rates": (0.0,), "seeds": 0, "images": 5}
+    for name, value in bad.items():
         with pytest.raises(BadArgument, match=name):
             LabelQualityGrid(**{name: value})
 

@@ -195,7 +195,7 @@ def _ranks(cells: dict[Any, list[dict[str, Any]]]) -> dict[str, Any]:
         values = np.array([[row[metric] for row in rows if row["detector"] in DETECTORS] for rows in cells.values()])
         if len(values) < 2 or values.shape[1] < 3:
             continue
-        n, k = values.shape
+        k = values.shape[1]
         rank = rankdata(-values, axis=1).mean(axis=0)
         # Seeds of a cell are not independent cells: the test takes means over seeds.
         groups = np.array(["|".join(map(str, key[:3])) for key in cells])
@@ -217,9 +217,8 @@ def _verdict(cells: list[dict[str, Any]]) -> Verdict:
     from kintsugi.core.randomness import numpy_rng
     from kintsugi.ops.statistics import percentile_interval
 
-    score = {
-        (c["dataset"], c["noise"], c["rate"], c["seed"], c["detector"]): c["test F1 after dropping"] for c in cells
-    }
+    names = ("dataset", "noise", "rate", "seed", "detector")
+    score = {tuple(cell[name] for name in names): cell["test F1 after dropping"] for cell in cells}
     gain = np.array([v - score[(*key[:4], NOTHING)] for key, v in score.items() if key[4] == "label_errors"])
     draws = gain[numpy_rng(0, "label_quality_grid").integers(len(gain), size=(10_000, len(gain)))].mean(axis=1)
     low, high = percentile_interval(draws, 0.95)

@@ -9,8 +9,8 @@ gradient and in evaluation mode (section 3.3),
     lambda [(1 - w_p) CE(y_p) + w_p CE(z_p)] + (1 - lambda) [(1 - w_q) CE(y_q) + w_q CE(z_q)]
         + balance * sum_c (1/K) log((1/K) / h_c),
 
-z one-hot (``hard``) or the softmax (``soft``), h the mean softmax over the mixed batch: without it high noise ends in few
-classes. ``dynamic`` (MD-DYR-SH, for extreme noise) mixes images with the weights (1 - w_p) / ((1 - w_p) + (1 - w_q)),
+z one-hot (``hard``) or the softmax (``soft``), h the mean softmax over the mixed batch: without it high noise ends in
+few classes. ``dynamic`` (MD-DYR-SH, for extreme noise) mixes images by the weights (1 - w_p) / ((1 - w_p) + (1 - w_q)),
 counts both losses half, and cools the softmax of z linearly from 1 to 0.001 over the epochs.
 
 Deviations: losses for the mixture are taken from each batch before it is learned, in evaluation mode on unmixed images,
@@ -21,6 +21,7 @@ each fits its own share. The authors' code fixes K to 10 in the balance term of 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -115,9 +116,8 @@ class DynamicBootstrap(Objective):
         total = each.mean()
         if warm:
             return Loss(total)
-        size = logits.shape[1]
-        spread = -(log_prob.logsumexp(dim=0) - torch.log(torch.tensor(float(size * len(batch))).to(log_prob) / size))
-        balance = (spread - torch.log(torch.tensor(float(size)).to(log_prob))).mean()
+        share_of_class = log_prob.exp().mean(dim=0).clamp(min=1e-12)
+        balance = -share_of_class.log().mean() - math.log(logits.shape[1])
         return Loss(total + self.balance * balance, {"wrong": wrong.mean()})
 
     def _shares(self, wrong: Tensor, other: Tensor, warm: bool) -> tuple[Tensor, Tensor]:
