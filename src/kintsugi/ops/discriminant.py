@@ -40,13 +40,10 @@ def held_out_discriminant(
         shrinkage: a, above 0, to 1.
     """
     require(0 < shrinkage <= 1, "shrinkage", shrinkage, "a number above 0, to 1")
-    features = np.asarray(features, dtype=np.float32)
     logits = np.zeros((len(label), classes), dtype=np.float32)
-    spread = features.std(axis=0)
-    varied = spread > 1e-6 * np.abs(features).max(axis=0, initial=0)
-    if not len(label) or not varied.any():
+    point = _Standard(features)
+    if not len(label) or not point.varied.any():
         return logits
-    point = (features[:, varied] - features[:, varied].mean(axis=0)) / spread[varied]
     total = _moments(point, label, weight, np.arange(len(label)), classes)
     for number in np.unique(fold):
         rows = np.flatnonzero(fold == number)
@@ -64,23 +61,46 @@ def held_out_discriminant(
         start = np.log(np.where(mass > 0, mass, 1) / mass.sum()) - np.einsum("kd,dk->k", mean, slope) / 2
         for top in range(0, len(rows), _BLOCK):
             part = rows[top : top + _BLOCK]
-            made = point[part] @ slope + start
+            made = point.of(part) @ slope + start
             made[:, mass == 0] = made[:, mass > 0].min(axis=1, keepdims=True)
             logits[part] = made
     return logits
 
 
+class _Standard:
+    """Standardised rows on demand, without the columns that never change: features may fill most of the memory."""
+
+    def __init__(self, features: NDArray[Any]) -> None:
+        total, top = np.zeros(features.shape[1]), np.zeros(features.shape[1])
+        for start in range(0, len(features), _BLOCK):
+            block = np.asarray(features[start : start + _BLOCK], dtype=np.float64)
+            total += block.sum(axis=0)
+            top = np.maximum(top, np.abs(block).max(axis=0))
+        self.features, self.centre, count = features, total / max(1, len(features)), max(1, len(features))
+        square = np.zeros(features.shape[1])
+        for start in range(0, len(features), _BLOCK):
+            square += ((np.asarray(features[start : start + _BLOCK], np.float64) - self.centre) ** 2).sum(axis=0)
+        spread = np.sqrt(square / count)
+        self.varied = spread > 1e-6 * top
+        self.spread = spread[self.varied]
+
+    def of(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Rows ``[n, D]``."""
+        block = np.asarray(self.features[rows], dtype=np.float64) - self.centre
+        return np.asarray(block[:, self.varied] / self.spread)
+
+
 def _moments(
-    point: NDArray[np.float32], label: NDArray[np.int64], weight: NDArray[Any], rows: NDArray[np.int64], classes: int
+    point: _Standard, label: NDArray[np.int64], weight: NDArray[Any], rows: NDArray[np.int64], classes: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Weight and weighted sum of each class, and the weighted second moment of all."""
     from scipy.sparse import csr_matrix
 
-    dim = point.shape[1]
+    dim = len(point.spread)
     sums, square = np.zeros((classes, dim)), np.zeros((dim, dim))
     for top in range(0, len(rows), _BLOCK):
         part = rows[top : top + _BLOCK]
-        block, w = point[part].astype(np.float64), np.asarray(weight[part], dtype=np.float64)
+        block, w = point.of(part), np.asarray(weight[part], dtype=np.float64)
         sums += csr_matrix((w, (label[part], np.arange(len(part)))), shape=(classes, len(part))) @ block
         square += (block * w[:, None]).T @ block
     return np.bincount(label[rows], weights=weight[rows], minlength=classes).astype(np.float64), sums, square

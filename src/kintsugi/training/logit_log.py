@@ -8,7 +8,7 @@ seconds from a small head on frozen features.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,12 +81,9 @@ class LogitHistory:
     def area_under_margin(self, label: NDArray[np.int64]) -> NDArray[np.float64]:
         """Mean over epochs of the label's logit less the highest other, ``[N]`` (Pleiss et al., 2020, equation 1)."""
         require(self._count > 0, "history", self._count, "one epoch or more")
-        total, each = np.zeros(len(label)), np.arange(len(label))
+        total = np.zeros(len(label))
         for epoch in range(self._count):
-            logits = self.logits(epoch)
-            own = logits[each, label]
-            logits[each, label] = -np.inf
-            total += own - logits.max(axis=1)
+            total += margins(self.logits(epoch), label)
         return total / self._count
 
     def restore(self, count: int, kept: Sequence[NDArray[np.float16]] = ()) -> None:
@@ -96,6 +93,13 @@ class LogitHistory:
             if missing := sorted(set(range(count)) - have):
                 raise BadData(f"{self.folder} lacks epoch {missing[0]} of {count}.", "Train anew, or find the file.")
         self._kept, self._count = list(kept), count
+
+
+def margins(logits: NDArray[np.float32], label: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The label's logit less the highest other, ``[N]``."""
+    each, other = np.arange(len(label)), logits.copy()
+    other[each, label] = -np.inf
+    return np.asarray(logits[each, label] - other.max(axis=1), dtype=np.float32)
 
 
 class LogitLog(Hook):
@@ -154,9 +158,18 @@ class LogitLog(Hook):
 
 
 def head_history(
+    features: NDArray[Any], label: NDArray[np.int64], ids: Sequence[str], classes: int, **how: Any
+) -> LogitHistory:
+    """The history of a head on frozen features; see :func:`head_epochs`, which takes ``how``."""
+    history = LogitHistory(ids)
+    for logits in head_epochs(features, label, classes, **how):
+        history.add(logits)
+    return history
+
+
+def head_epochs(
     features: NDArray[Any],
     label: NDArray[np.int64],
-    ids: Sequence[str],
     classes: int,
     *,
     epochs: int = 20,
@@ -164,13 +177,12 @@ def head_history(
     batch_size: int = 64,
     hidden: int = 0,
     rng: np.random.Generator,
-) -> LogitHistory:
-    """The history of a head trained on standardised features by SGD with momentum 0.9.
+) -> Iterator[NDArray[np.float32]]:
+    """Logits ``[N, K]`` after each epoch of a head trained on standardised features by SGD with momentum 0.9.
 
     Args:
         features: float ``[N, D]``, finite.
         label: int ``[N]`` in 0..K-1.
-        ids: names.
         classes: K.
         epochs: 1 or more.
         lr: step size, above 0.
@@ -194,7 +206,7 @@ def head_history(
             layer.weight.copy_(torch.randn(layer.weight.shape, generator=draws) / max(wide, 1) ** 0.5)
             layer.bias.zero_()
         layers += [*([nn.ReLU()] if layers else []), layer]
-    head, history = nn.Sequential(*layers), LogitHistory(ids)
+    head = nn.Sequential(*layers)
     optimizer = torch.optim.SGD(head.parameters(), lr, momentum=0.9)
     for _ in track(range(epochs), "head"):
         for rows in torch.randperm(len(truth), generator=draws).split(batch_size):
@@ -202,5 +214,5 @@ def head_history(
             functional.cross_entropy(head(image[rows]), truth[rows]).backward()
             optimizer.step()
         with torch.no_grad():
-            history.add(torch.cat([head(part) for part in image.split(8192)]).numpy())
-    return history
+            made = torch.cat([head(part) for part in image.split(8192)]).numpy()
+        yield made

@@ -25,7 +25,7 @@ from kintsugi.audit.labels.suspects import labelled, suspect
 from kintsugi.core.card import Card
 from kintsugi.core.errors import require
 from kintsugi.core.findings import Findings, Summary
-from kintsugi.training.logit_log import head_history
+from kintsugi.training.logit_log import head_epochs, margins
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -104,21 +104,21 @@ class AUM:
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """AUM less the threshold, float ``[N]`` (below 0 is flagged), and the head's most probable other class."""
         count = len(label) // (classes + 1)
-        order, ids = rng.permutation(len(label)), [str(number) for number in range(len(label))]
+        order = rng.permutation(len(label))
         above, times = np.zeros(len(label)), np.zeros(len(label))
         logits = np.zeros((len(label), classes), dtype=np.float32)
         for chosen in (order[:count], order[count : 2 * count]):
             marked = label.copy()
             marked[chosen] = classes
-            history = head_history(
-                features, marked, ids, classes + 1, epochs=self.epochs, lr=self.lr, hidden=self.hidden, rng=rng
-            )
-            area = history.area_under_margin(marked)
+            area = np.zeros(len(label))
+            for made in head_epochs(
+                features, marked, classes + 1, epochs=self.epochs, lr=self.lr, hidden=self.hidden, rng=rng
+            ):
+                area += margins(made, marked) / self.epochs
+                logits += made[:, :classes]
             judged = np.ones(len(label), dtype=bool)
             judged[chosen] = False
             above[judged] += area[judged] - np.percentile(area[chosen], self.percentile)
             times += judged
-            for epoch in range(len(history)):
-                logits += history.logits(epoch)[:, :classes]
         logits[np.arange(len(label)), label] = -np.inf
         return above / times, np.asarray(logits.argmax(axis=1), dtype=np.int64)

@@ -63,7 +63,7 @@ CELLS = 2_000_000  # probabilities that exponents are fitted on, at most
 LEAST = 1e-4  # a judge's lowest probability: none can rule out a class alone
 SAME = 1e-6  # cosine distance below which neighbours are copies
 SHRINKAGE = 0.3
-_BLOCK = 65_536  # rows voted on together
+_BLOCK = 4_000_000  # votes counted together
 
 
 @dataclass(frozen=True)
@@ -184,8 +184,9 @@ def _votes(
     from scipy.sparse import csr_matrix
 
     made = np.empty((len(label), classes), dtype=np.float32)
-    for top in range(0, len(label), _BLOCK):
-        part = slice(top, top + _BLOCK)
+    step = max(1, _BLOCK // classes)
+    for top in range(0, len(label), step):
+        part = slice(top, top + step)
         rows = np.arange(len(near[part]) + 1) * near.shape[1]
         table = csr_matrix((voice[part].ravel(), label[near[part]].ravel(), rows), shape=(len(rows) - 1, classes))
         made[part] = table.toarray() + 1e-3  # duplicates are summed

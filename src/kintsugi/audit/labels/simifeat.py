@@ -47,7 +47,7 @@ CARD = Card(
 
 RULES = ("v", "r", "both")
 SAME = 1e-6  # cosine distance below which neighbours are copies
-_BLOCK = 65_536
+_BLOCK = 4_000_000  # votes counted together
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,9 @@ class SimiFeat:
         near, voice = _neighbours(given.features, self.neighbours)
         support = np.empty(len(label))
         guess, most = np.empty(len(label), dtype=np.int64), np.empty(len(label), dtype=bool)
-        for top in range(0, len(label), _BLOCK):
-            part = slice(top, top + _BLOCK)
+        step = max(1, _BLOCK // len(data.classes))
+        for top in range(0, len(label), step):
+            part = slice(top, top + step)
             support[part], guess[part], most[part] = _votes(label, label[part], near[part], voice[part], given)
         clean = _clean(label, near, len(data.classes)) if len(data.classes) <= MOST else None
         flagged, count = ~most, None
