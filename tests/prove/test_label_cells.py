@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from kintsugi.core.errors import BadArgument
+from kintsugi.core.run import Run
 from kintsugi.prove.label_cells import encoded, images_of, known_of, people_labels, size_of
 from kintsugi.prove.label_scores import PEER_SCORES, peer_scores
+from kintsugi.prove.trials import label_errors
 
 
 def test_scores_by_loops():
@@ -39,6 +41,21 @@ def test_digits_are_cut_once_and_encoded_in_one_space():
     np.testing.assert_array_equal(known.label, data.labels)
     with pytest.raises(BadArgument, match="dataset"):
         images_of("dogs", "train", np.arange(3))
+
+
+@pytest.mark.data
+def test_every_arm_of_a_claim_is_run(monkeypatch):
+    monkeypatch.setitem(label_errors.IMAGES, "mnist", 200)
+    trial = label_errors.trial()
+    assert trial.units(3) == [f"{d}-seed-{s}" for s in range(3) for d in ("mnist", "fashion", "cifar10")]
+    cells = trial.run("mnist-seed-0", Run(None))
+    for claim in trial.claims:
+        if claim.row.startswith("mnist"):
+            arms = {cell.arm for cell in cells if cell.row == claim.row}
+            assert {claim.method, *claim.against} <= arms
+    near = next(cell for cell in cells if cell.arm == label_errors.NEAR)
+    peers = [c.scores[label_errors.METRIC] for c in cells if c.row == near.row and c.arm in PEER_SCORES]
+    assert near.scores[label_errors.METRIC] == pytest.approx(max(peers) - 0.02)
 
 
 @pytest.mark.data

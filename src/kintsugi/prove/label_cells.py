@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache as kept
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,16 +41,17 @@ def people_labels(rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
         return {name: held[f"cifar10n_{name}"][rows].astype(np.int64) for name in PEOPLE}
 
 
-def encoded(dataset: str, data: ImageSet, *others: ImageSet) -> list[NDArray[np.float32]]:
+def encoded(dataset: str, data: ImageSet, *others: ImageSet, cache: Path | None = None) -> list[NDArray[np.float32]]:
     """Features of a set, and of others in the same space: principal components of pixels, for photos those of a net.
 
-    The net is a SqueezeNet trained on ImageNet at 128 px: one trained on CIFAR-10 would know the true classes.
+    The net is a SqueezeNet trained on ImageNet at 128 px: one trained on CIFAR-10 would know the true classes. What it
+    gives is kept in ``cache``.
     """
     if dataset == "cifar10":
         encoder = _squeezenet()
         from kintsugi.models.cache import embed
 
-        return [embed(encoder, each, batch_size=100) for each in (data, *others)]
+        return [embed(encoder, each, cache=cache, batch_size=100) for each in (data, *others)]
     from sklearn.decomposition import PCA
 
     flat = [_flat(each) for each in (data, *others)]
@@ -73,7 +75,7 @@ def _flat(data: ImageSet) -> NDArray[np.float64]:
     return np.asarray(pixels[..., 0].reshape(len(data), -1) / 255.0)
 
 
-@cache
+@kept
 def _pixels(dataset: str, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64], Sequence[str]]:
     one_of("dataset", dataset, DATASETS)
     one_of("part", part, ("train", "test"))
@@ -89,7 +91,7 @@ def _pixels(dataset: str, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int6
         return held[f"x_{part}"], held[f"y_{part}"].astype(np.int64), names
 
 
-@cache
+@kept
 def _squeezenet() -> Any:
     from kintsugi.models.encoder import ModelEncoder
     from kintsugi.models.open import open_model
