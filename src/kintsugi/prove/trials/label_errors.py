@@ -78,7 +78,7 @@ class _ByData:
         """Data and settings."""
         data = (
             "MNIST and Fashion-MNIST (2000 training images each, 50 principal components) and CIFAR-10 (1000 of the "
-            "odd training rows, features of a SqueezeNet trained on ImageNet), drawn anew for each seed; 5-fold logistic "
+            "odd training rows, features of a SqueezeNet trained on ImageNet), drawn anew each seed; 5-fold logistic "
             "heads trained on the noisy labels"
         )
         return {"data": data, "settings": {"C of the heads": PENALTY, "neighbours of the fourth score": 10}}
