@@ -2,9 +2,9 @@
 
 From the histogram of luminance (BT.601, 8 bits): the level that 99% of the pixels stay below, the level that 95% lie
 above, the share of pixels below white, and the entropy of the histogram in 64 bins. From differences of neighbouring
-pixels: ``detail`` = sum |Laplacian|^2 / sum |gradient|^2, both less what rounding adds to them. It has no unit, so contrast and exposure drop out of it: 5
-for white noise, about 2 for sharp photographs, near 0 for blurred ones (one frequency w gives about w^2). From the
-channels: how far they lie apart, 0 for grey images.
+pixels: ``detail`` = sum |Laplacian|^2 / sum |gradient|^2, both less what rounding adds to them. It has no unit, so
+contrast and exposure drop out of it: 5 for white noise, about 2 for sharp photographs, near 0 for blurred ones (one
+frequency w gives about w^2). From the channels: how far they lie apart, 0 for grey images.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def measure(image: Images) -> Floats:
 
 
 def _detail(weighted: NDArray[np.integer]) -> Floats:
-    level = weighted.astype(np.float32) / 256
+    level: NDArray[np.float32] = weighted.astype(np.float32) / np.float32(256)
     inner = level[:, 1:-1, 1:-1]
     right, down = level[:, 1:-1, 2:] - inner, level[:, 2:, 1:-1] - inner
     laplacian = right + down + (level[:, 1:-1, :-2] - inner) + (level[:, :-2, 1:-1] - inner)
@@ -66,7 +66,7 @@ def _detail(weighted: NDArray[np.integer]) -> Floats:
     return np.where(gradient > 0, rough / np.maximum(gradient, 1e-9), np.nan)
 
 
-def _square(values: NDArray[np.float32]) -> Floats:
+def _square(values: NDArray[np.floating]) -> Floats:
     return np.einsum("bhw,bhw->b", values, values, dtype=np.float64)
 
 
