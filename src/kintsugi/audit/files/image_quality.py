@@ -48,6 +48,7 @@ CARD = Card(
     paper="questions as in CleanVision, Cleanlab (2022); the calibration is ours",
     card=0,
     code="https://github.com/cleanlab/cleanvision",
+    status="proven",
 )
 
 SIDES = (16, 128)  # smallest and largest side that images are looked at
