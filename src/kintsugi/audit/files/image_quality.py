@@ -49,6 +49,7 @@ CARD = Card(
     card=0,
     code="https://github.com/cleanlab/cleanvision",
     status="proven",
+    settings=(("cifar", "proven"),),
 )
 
 SIDES = (16, 128)  # smallest and largest side that images are looked at
