@@ -52,6 +52,16 @@ def test_a_digit_under_two_names_is_found_and_no_other_pair():
     assert found.summary.count == 1
 
 
+def test_classes_hard_to_tell_apart_that_are_told_apart_are_listed_and_not_flagged():
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1], 1000)
+    p = 1 / (1 + np.exp(-(rng.standard_normal(2000) + 0.6 * label)))  # an overlap of 0.67
+    (row,) = audit(*made(label, np.stack([1 - p, p], 1)))
+    assert row.score == pytest.approx(0.67, abs=0.04)
+    assert row.evidence["interval"][0] > 0.5
+    assert not row.flagged
+
+
 def test_a_rare_class_that_is_never_predicted_is_no_double_for_it():
     rng = np.random.default_rng(0)
     label = np.repeat([0, 1], [600, 40])
@@ -111,6 +121,6 @@ def test_what_it_cannot_use_is_refused():
         audit(data, None)
     with pytest.raises(BadData, match="3 columns"):
         audit(data, Outputs(data.ids, np.full((2, 3), 1 / 3)))
-    for name, value in (("overlap", 0), ("rivals", 0), ("share", 0), ("level", 1)):
+    for name, value in (("overlap", 0), ("alike", 0.4), ("rivals", 0), ("share", 0), ("level", 1)):
         with pytest.raises(BadArgument, match=name):
             ClassOverlap(**{name: value})

@@ -8,9 +8,10 @@ above one of a (ties count one half; Mann and Whitney, 1947), the overlap is
 Ranks are used, and not who is predicted, since a class that is merely rarer is predicted less often and looks like no
 other for it. The interval of A is DeLong's (DeLong, DeLong and Clarke-Pearson, 1988): each sample's share of the other
 class that it ranks above has a variance, those of both classes add up. It is widened for the number of pairs that were
-looked at (Bonferroni), since these are picked by what is confused most. A pair is flagged if even the lower end of its
-overlap reaches ``overlap``; the confusions of both directions are given beside what chance, one of the other classes at
-random, would make of the errors.
+looked at (Bonferroni), since these are picked by what is confused most. A pair is flagged if its interval reaches up to
+``alike``, so that a coin does about as well, and does not go below ``overlap``, so that this is known; classes that are
+hard to tell apart, and are told apart, are listed without. The confusions of both directions are given beside what
+chance, one of the other classes at random, would make of the errors.
 
 Pairs come from the predictions: b is looked at with a if some sample of a has b among its ``rivals`` most probable
 other classes and at least a ``share`` of a's samples do. Their number is bounded by that of the samples, so 10,000
@@ -59,19 +60,22 @@ class ClassOverlap:
     """Finds overlapping classes.
 
     Args:
-        overlap: from which a pair is flagged, if its interval's lower end reaches it too.
+        overlap: below which the interval of a flagged pair must not go.
+        alike: up to which it must reach.
         rivals: most probable other classes of each sample that are looked at.
         share: of a class's samples that must have the other among their rivals.
         level: chance of any false flag, over all pairs.
     """
 
     overlap: float = 0.5
+    alike: float = 0.9
     rivals: int = 3
     share: float = 0.1
     level: float = 0.05
 
     def __post_init__(self) -> None:
         require(0 < self.overlap < 1, "overlap", self.overlap, "a share between 0 and 1")
+        require(self.overlap <= self.alike <= 1, "alike", self.alike, f"a share from {self.overlap:g} (overlap) to 1")
         require(self.rivals >= 1, "rivals", self.rivals, "1 or more")
         require(0 < self.share <= 1, "share", self.share, "a share above 0, to 1")
         require(0 < self.level < 1, "level", self.level, "a number between 0 and 1")
@@ -165,13 +169,13 @@ class ClassOverlap:
         low, high = (float(np.clip(2 * (1 - area + side * z * error), 0, 1)) for side in (-1, 1))
         score = float(np.clip(2 * (1 - area), 0, 1))
         one, other = (classes[k] for k in pair)
-        coin = "; a coin may do as well" if high >= 1 else ""
+        coin = "; a coin may do as well" if high >= self.alike else ""
         why = (
             f"{one} and {other} overlap by {score:.0%} ({low:.0%} to {high:.0%}){coin}: {confused[0]:.0%} of {one} are "
             f"taken for {other} and {confused[1]:.0%} the other way (by chance {chance[0]:.1%} and {chance[1]:.1%})"
         )
         evidence = {"interval": [low, high], "confused": confused, "chance": chance}
-        flagged = low >= self.overlap
+        flagged = low >= self.overlap and high >= self.alike
         return Finding("class", (one, other), score, flagged, "class_overlap", "merge", why, evidence)
 
 
