@@ -17,7 +17,9 @@ Pairs come from the predictions: b is looked at with a if some sample of a has b
 other classes and at least a ``share`` of a's samples do. Their number is bounded by that of the samples, so 10,000
 classes are no trouble and no class is compared with all others.
 
-The question and the measure are ours; as everywhere, a weak model makes classes overlap that a person tells apart.
+The question and the measure are ours. A weak model makes classes overlap that a person tells apart: on handwritten
+digits no pair is wrongly flagged by heads that are 81% right or better (`kintsugi prove class_overlap`), by heads that
+are 69% right some always are.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ CARD = Card(
     paper="interval by DeLong et al., Comparing the Areas under Two or More Correlated ROC Curves, Biometrics 1988",
     card=0,
     needs=("held-out outputs",),
+    status="proven",
 )
 
 FEWEST = 10  # samples of each class below which nothing can be said
