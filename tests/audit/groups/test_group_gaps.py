@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import PermutationMethod, chi2_contingency, fisher_exact
+from scipy.stats import PermutationMethod, chi2_contingency, fisher_exact, hypergeom
 from scipy.stats.contingency import association
 
 from kintsugi.audit.groups.group_gaps import GroupGaps, tie
@@ -92,3 +92,37 @@ def test_bad_parameters_are_refused_by_name():
         GroupGaps(tie=0)
     with pytest.raises(BadArgument, match="draws"):
         GroupGaps(draws=1)
+
+
+def test_a_missing_group_is_certain_or_not_flagged():
+    rng = np.random.default_rng(0)
+    empty = certain = 0
+    for _ in range(60):  # 200 cells of 6 expected samples: half a cell is empty by chance, and none is missing
+        label, shop = rng.integers(10, size=1200), rng.integers(20, size=1200)
+        data = ImageSet.from_arrays(np.zeros((1200, 1, 1), np.uint8), label, [str(k) for k in range(10)], shop=shop)
+        rows = [row for row in GroupGaps(draws=100)(data, None, rng) if row.check == "missing_group"]
+        empty, certain = empty + len(rows), certain + sum(row.flagged for row in rows)
+    assert empty >= 10
+    assert certain <= 7  # 5% of 60 are allowed
+
+    label, shop = np.repeat([0, 1], 60), np.tile(np.arange(3), 40)
+    label[shop == 2] = 1
+    data = ImageSet.from_arrays(np.zeros((120, 1, 1), np.uint8), label, ["a", "b"], shop=shop)
+    (row,) = (row for row in GroupGaps()(data, None, rng) if row.check == "missing_group")
+    assert row.flagged
+    table = np.array([[20, 20, 0], [20, 20, 40]])
+    assert row.evidence["p"] == pytest.approx(6 * hypergeom.pmf(0, 120, table[0].sum(), 40))
+
+
+def test_ten_thousand_classes_of_two_samples_stay_within_memory():
+    import tracemalloc
+
+    label = np.repeat(np.arange(10_000), 2)
+    place = np.random.default_rng(0).integers(10, size=20_000)
+    data = ImageSet.from_arrays(np.zeros((20_000, 1, 1), np.uint8), label, [str(k) for k in range(10_000)], place=place)
+    tracemalloc.start()
+    found = GroupGaps()(data, None, np.random.default_rng(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 400e6
+    assert not found.flagged

@@ -3,8 +3,9 @@ fare worse than their class.
 
 The tie of an attribute to the label is Cramer's V with Bergsma's bias correction (A bias-correction for Cramer's V and
 Tschuprow's T, 2013); its p-value comes from tables drawn at random with the same margins (Patefield, 1981), so small
-counts are no trouble. A group's accuracy is compared with the rest of its class by Fisher's exact test. Both are
-corrected for the number of tests (Holm, 1979). Where there are splits each is looked at alone: a group missing in
+counts are no trouble. A group's accuracy is compared with the rest of its class by Fisher's exact test; that a group
+in which five samples or more are expected has none is as probable as the hypergeometric distribution says. All three
+are corrected for the number of tests (Holm, 1979). Where there are splits each is looked at alone: a group missing in
 training and present in the test is what breaks models.
 """
 
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kintsugi.audit.groups.columns import attributes, codes, parts
 from kintsugi.core.card import Card
 from kintsugi.core.errors import require
 from kintsugi.core.findings import Finding, Findings, Summary
@@ -35,6 +37,10 @@ CARD = Card(
     card=3,
     status="proven",
 )
+BLOCK = 4_000_000  # cells of random tables held at once: 32 MB
+WORK = 40_000_000  # cells drawn in all, at most
+FEWEST_DRAWS = 200
+EXPECTED = 5.0  # samples a group must be expected to have, to be missed
 
 
 @dataclass(frozen=True)
@@ -74,36 +80,33 @@ class GroupGaps:
         if outputs is not None:
             require(list(outputs.id) == data.ids, "outputs", len(outputs.id), "outputs of this data, row for row")
             right = outputs.predicted == data.labels
-        names, skipped = self._columns(data)
+        names, skipped = attributes(data, self.attributes, self.most_values)
         found: list[Finding] = []
         ties: list[tuple[str, str, float, float]] = []
         gaps: list[dict[str, Any]] = []
-        for where, rows in _parts(data):
+        missing: list[tuple[str, float, float]] = []
+        expected = 0
+        for where, rows in parts(data):
             rows = rows[known[rows]]
             found += self._imbalance(data, rows, where)
             for name in names:
-                values, code = _codes(data, name, rows)
+                values, code = codes(data, name, rows)
                 if len(values) < 2:
                     continue
                 table = np.zeros((len(data.classes), len(values)), dtype=np.int64)
                 np.add.at(table, (data.labels[rows], code), 1)
                 ties.append((where, name, *tie(table, self.draws, rng)))
-                found += self._missing(table, data.classes, name, values, where)
+                cells, tested = _missing(table, data.classes, name, values, where)
+                missing, expected = missing + cells, expected + tested
                 if right is not None:
                     gaps += _accuracies(table, right[rows], data.labels[rows], code, data.classes, name, values, where)
+        found += self._missing(missing, expected)
         found += self._ties(ties)
         found += self._gaps(gaps, outputs)
         notes = (f"Not taken for attributes, having too many values: {', '.join(skipped)}.",) if skipped else ()
         return Findings.of(
             found, CARD.name, vars(self), Summary(None, float(sum(r.flagged for r in found)), None, notes)
         )
-
-    def _columns(self, data: ImageSet) -> tuple[list[str], list[str]]:
-        if self.attributes is not None:
-            return list(self.attributes), []
-        sizes = {name: len(_codes(data, name, np.arange(len(data)))[0]) for name in data.attributes}
-        most = min(self.most_values, max(2, len(data) // 5))
-        return [n for n, k in sizes.items() if 2 <= k <= most], [n for n, k in sizes.items() if k > most]
 
     def _imbalance(self, data: ImageSet, rows: NDArray[np.int64], where: str) -> Iterator[Finding]:
         counts = np.bincount(data.labels[rows], minlength=len(data.classes))
@@ -115,17 +118,15 @@ class GroupGaps:
                 why = f"{where}class {data.classes[k]} {what}"
                 yield Finding("class", (f"{where}{data.classes[k]}",), score, True, "imbalance", "balance", why)
 
-    def _missing(
-        self, table: NDArray[np.int64], classes: Sequence[str], name: str, values: list[str], where: str
-    ) -> Iterator[Finding]:
-        expected = np.outer(table.sum(1), table.sum(0)) / max(1, table.sum())
-        for k, v in np.argwhere((table == 0) & (expected >= 5)):
-            group = f"{where}label={classes[k]}, {name}={values[v]}"
-            why = (
-                f"{group} has no sample; {expected[k, v]:.0f} would be there if {name} had nothing to do with the label"
-            )
-            evidence = {"expected": float(expected[k, v])}
-            yield Finding("group", (group,), 1.0, True, "missing_group", "collect", why, evidence)
+    def _missing(self, missing: list[tuple[str, float, float]], expected: int) -> Iterator[Finding]:
+        """Empty groups; corrected for every group that could have been empty, whether it is or not."""
+        corrected = holm(np.append([p for *_, p in missing], np.ones(expected - len(missing))))
+        for (group, mean, _), p in zip(missing, corrected, strict=False):
+            why = f"{group} has no sample; {mean:.0f} would be there if it had nothing to do with the label"
+            why += f" (p {p:.2g}, corrected)"
+            evidence = {"expected": mean, "p": float(p)}
+            flagged = bool(p < self.level)
+            yield Finding("group", (group,), 1 - float(p), flagged, "missing_group", "collect", why, evidence)
 
     def _ties(self, ties: list[tuple[str, str, float, float]]) -> Iterator[Finding]:
         corrected = holm(np.array([p for *_, p in ties]))
@@ -154,7 +155,7 @@ def tie(table: NDArray[np.int64], draws: int, rng: np.random.Generator) -> tuple
 
     Args:
         table: counts int ``[R, C]``.
-        draws: random tables of the same margins.
+        draws: random tables of the same margins; fewer where tables are large.
         rng: for them.
     """
     from scipy.stats import random_table
@@ -164,10 +165,15 @@ def tie(table: NDArray[np.int64], draws: int, rng: np.random.Generator) -> tuple
     if r < 2 or c < 2 or n < 2:
         return 0.0, 1.0
     expected = np.outer(table.sum(1), table.sum(0)) / n
-    drawn = random_table(table.sum(1), table.sum(0)).rvs(size=draws, random_state=rng)
     seen = float(((table - expected) ** 2 / expected).sum())
-    other = ((drawn - expected) ** 2 / expected).sum(axis=(1, 2))
-    p = (1 + int((other >= seen - 1e-9).sum())) / (1 + draws)
+    draws = min(draws, max(FEWEST_DRAWS, WORK // table.size))  # of many classes and values fewer tables, in blocks
+    at_once = max(1, BLOCK // table.size)
+    tables, beyond = random_table(table.sum(1), table.sum(0)), 0
+    for start in range(0, draws, at_once):
+        drawn = tables.rvs(size=min(at_once, draws - start), random_state=rng)
+        other = ((drawn - expected) ** 2 / expected).sum(axis=(-2, -1))
+        beyond += int((other >= seen - 1e-9).sum())
+    p = (1 + beyond) / (1 + draws)
     phi2 = max(0.0, seen / n - (r - 1) * (c - 1) / (n - 1))
     smaller = min(r - (r - 1) ** 2 / (n - 1), c - (c - 1) ** 2 / (n - 1)) - 1
     return (float(min(1.0, np.sqrt(phi2 / smaller))) if smaller > 0 else 0.0), p
@@ -187,28 +193,30 @@ def _accuracies(
 
     hits = np.zeros_like(table)
     np.add.at(hits, (label[right], code[right]), 1)
-    for k, v in np.argwhere((table > 0) & (table < table.sum(1, keepdims=True))):
-        n, m, h, total = int(table[k].sum()), int(table[k, v]), int(hits[k, v]), int(hits[k].sum())
+    cells = np.argwhere((table > 0) & (table < table.sum(1, keepdims=True)))
+    k, v = cells.T
+    n, total, m, h = table.sum(1)[k], hits.sum(1)[k], table[k, v], hits[k, v]
+    p = hypergeom.cdf(h, n, total, m)  # Fisher's exact test, one-sided: this few right by chance
+    for i, (row, column) in enumerate(cells.tolist()):
         yield {
-            "group": f"{where}label={classes[k]}, {name}={values[v]}",
-            "mine": h / m,
-            "rest": (total - h) / (n - m),
-            "count": m,
-            "p": float(hypergeom.cdf(h, n, total, m)),  # Fisher's exact test, one-sided: this few right by chance
+            "group": f"{where}label={classes[row]}, {name}={values[column]}",
+            "mine": h[i] / m[i],
+            "rest": (total[i] - h[i]) / (n[i] - m[i]),
+            "count": int(m[i]),
+            "p": float(p[i]),
         }
 
 
-def _codes(data: ImageSet, name: str, rows: NDArray[np.int64]) -> tuple[list[str], NDArray[np.int64]]:
-    """Values of a column in order, and the number of each row's; a missing value is a value of its own."""
-    text = np.array(["(unknown)" if v is None or v == "" else str(v) for v in data.column(name)[rows]], dtype=object)
-    values, code = np.unique(text.astype(str), return_inverse=True)
-    return [str(value) for value in values], code.astype(np.int64)
+def _missing(
+    table: NDArray[np.int64], classes: Sequence[str], name: str, values: list[str], where: str
+) -> tuple[list[tuple[str, float, float]], int]:
+    """Empty groups with expected size and probability, and how many groups could have been empty."""
+    from scipy.stats import hypergeom
 
-
-def _parts(data: ImageSet) -> Iterator[tuple[str, NDArray[np.int64]]]:
-    if "split" not in data.columns:
-        yield "", np.arange(len(data))
-        return
-    split = data.column("split").astype(str)
-    for name in dict.fromkeys(split.tolist()):
-        yield f"{name}: ", np.flatnonzero(split == name)
+    row, column, total = table.sum(1), table.sum(0), max(1, int(table.sum()))
+    expected = np.outer(row, column) / total
+    large = expected >= EXPECTED
+    k, v = np.nonzero(large & (table == 0))
+    p = hypergeom.pmf(0, total, row[k], column[v])
+    groups = [f"{where}label={classes[i]}, {name}={values[j]}" for i, j in zip(k.tolist(), v.tolist(), strict=True)]
+    return list(zip(groups, expected[k, v].tolist(), p.tolist(), strict=True)), int(large.sum())
