@@ -1,8 +1,8 @@
 """How far people agree beyond chance: Fleiss' kappa of counts, and mean Cohen's kappa of pairs of raters.
 
 Fleiss, "Measuring Nominal Scale Agreement among Many Raters", 1971: with n_ij raters putting item i into category j,
-P_i = (sum_j n_ij^2 - n_i) / (n_i (n_i - 1)), kappa = (mean P_i - P_e) / (1 - P_e), P_e = sum_j p_j^2, where p_j are
-the shares of all answers. Items may have different numbers of raters: those with one say nothing of agreement and are left out.
+P_i = (sum_j n_ij^2 - n_i) / (n_i (n_i - 1)), kappa = (mean P_i - P_e) / (1 - P_e), P_e = sum_j p_j^2 over the shares
+p_j of all answers. Items may have different numbers of raters; those with one say nothing and are left out.
 Cohen, "A Coefficient of Agreement for Nominal Scales", 1960, is the same for two raters who keep shares of their own.
 Where all answers are one category chance alone agrees fully, and kappa is not defined: None.
 """
