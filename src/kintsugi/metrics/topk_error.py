@@ -29,6 +29,7 @@ CARD = Card(
     title="share of images whose label is not among the k classes ranked highest, with the top-1 error",
     paper="Russakovsky et al. ImageNet Large Scale Visual Recognition Challenge. IJCV 2015. arXiv 1409.0575",
     card=106,
+    status="proven",
 )
 
 
