@@ -39,6 +39,7 @@ CARD = Card(
     paper="Hendrycks et al. Natural Adversarial Examples. CVPR 2021. arXiv 1907.07174",
     card=4,
     code="hendrycks/natural-adv-examples",
+    status="proven",
 )
 PER_BIN = 100  # samples a bin of the paper's calibration error
 
