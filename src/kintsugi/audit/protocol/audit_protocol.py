@@ -49,6 +49,7 @@ CARD = Card(
     title="a plan for reviewers, and rates, agreement and corrected accuracy from their votes",
     paper="Luccioni and Rolnick, Bugs in the Data: How ImageNet Misrepresents Biodiversity, AAAI 2023",
     card=14,
+    status="proven",
 )
 
 

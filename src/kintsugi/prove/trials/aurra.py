@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 TOLD, TRUTH, WITHHELD = "the net and its confidences shuffled", "test sets of 150", "half the answers withheld"
 OWN, SHUFFLED, ACCURACY, PROMISE = "aurra", "aurra of shuffled confidences", "accuracy", "as promised"
-SIZE, DRAWS = 150, 100
+SIZE, DRAWS = 150, 300
 
 
 def trial(setting: str = "") -> Seeded:
@@ -36,7 +36,8 @@ def trial(setting: str = "") -> Seeded:
         ),
         _measure,
         f"{DATA}; {DRAWS} test sets of {SIZE} a seed; told apart: the net's interval lies above the value of the "
-        "shuffled one; margins are ours, the card has none for this metric",
+        "shuffled one; margins are ours, the card has none for "
+        "this metric. A first run with 100 test sets a seed was too short to tell coverage (0.936) from 0.93",
     )
 
 
@@ -61,7 +62,7 @@ def _measure(seed: int, run: Run) -> Measured:
 
 
 def _measured(seen: Population) -> dict[str, Any]:
-    return seen.measured(Aurra(draws=200))
+    return seen.measured(Aurra(draws=150))
 
 
 def _shuffled(seen: Population, rng: np.random.Generator) -> Population:
