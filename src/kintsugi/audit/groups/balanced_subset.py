@@ -4,7 +4,8 @@ Yang et al., "Towards Fairer Datasets: Filtering and Balancing the Distribution 
 Hierarchy", FAT* 2020, section 5: for a concept, an attribute and a target distribution q (uniform over the values
 present unless said), n = floor(min_v count_v / q_v) samples are kept, floor(n q_v) of each value drawn without
 replacement. Balance comes of leaving out, never of repeating. A value with fewer than ``smallest`` samples
-is a reason to refuse: what would be left tells nothing. Several attributes are crossed, and cells empty fast: balance one at a time.
+is a reason to refuse: what would be left tells nothing. Several attributes are crossed, and cells empty fast: balance
+one at a time.
 
 The attributes of single samples are never returned, since a list of them is a risk of its own: findings name samples to
 leave out without saying why each, and counts of values in a class. A smaller class is another class: compare with as
