@@ -2,9 +2,9 @@
 
 Yang et al., "Towards Fairer Datasets: Filtering and Balancing the Distribution of the People Subtree in the ImageNet
 Hierarchy", FAT* 2020, sections 3 and 4: annotators mark each concept safe, sensitive or unsafe; of the safe ones,
-raters say how easily a concept brings an image to mind, 1 to 5; raters who fail gold questions are left out, the others
-are averaged, at least ``fewest`` of them, and concepts with a mean of ``keep`` or more remain. (Of 2832 synsets of people
-1593 were unsafe or sensitive and 158 of the others imageable, from memory.)
+raters say how easily a concept brings an image to mind, 1 to 5; raters who fail gold questions are left out, the
+others are averaged, at least ``fewest`` of them, and concepts with a mean of ``keep`` or more remain. (Of 2832 synsets
+of people 1593 were unsafe or sensitive and 158 of the others imageable, from memory.)
 
 A concept's mark is the one most annotators gave; of two that are level the graver. Raters who disagree are not a low
 score: where the mean's 95% interval (Student's t) holds ``keep``, the concept is left open, and more raters are asked
