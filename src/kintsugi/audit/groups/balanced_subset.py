@@ -80,10 +80,10 @@ class BalancedSubset:
         for names in chosen:
             groups = data.groups(*names)
             values = [_short(name, names) for name in groups.names]
-            for k in range(len(data.classes)):
-                rows = np.flatnonzero((data.labels == k) & (groups.index >= 0))
-                if not len(rows):
-                    continue
+            known = np.flatnonzero((data.labels >= 0) & (groups.index >= 0))
+            known = known[np.argsort(data.labels[known], kind="stable")]
+            for rows in np.split(known, np.flatnonzero(np.diff(data.labels[known])) + 1) if len(known) else ():
+                k = int(data.labels[rows[0]])
                 out, made = self._class(data, k, names, values, groups.index[rows], rows, rng)
                 found += made
                 left += out

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kintsugi.audit.protocol.estimates import accuracies, agreement_note, class_weighted
 from kintsugi.audit.protocol.votes import (
     CLASS_FLAGS,
     IMAGE_FLAGS,
@@ -33,8 +34,6 @@ from kintsugi.audit.protocol.votes import (
 from kintsugi.core.card import Card
 from kintsugi.core.errors import BadArgument, BadData, one_of, require
 from kintsugi.core.findings import Finding, Findings, Summary
-from kintsugi.metrics.strata import stratified_mean
-from kintsugi.ops.agreement import fleiss_kappa, mean_pair_kappa
 from kintsugi.ops.statistics import wilson
 
 if TYPE_CHECKING:
@@ -114,10 +113,7 @@ class AuditProtocol:
     # ------------------------------------------------------------------------------------------------ the plan
 
     def _plan(self, data: ImageSet, outputs: Outputs | None, rng: np.random.Generator) -> Iterator[Finding]:
-        chosen = np.zeros(len(data), dtype=bool)
-        for k in range(len(data.classes)):
-            mine = np.flatnonzero(data.labels == k)
-            chosen[rng.permutation(mine)[: self.per_class]] = True
+        chosen = self._by_lot(data.labels, rng)
         score = self._suspicion(data, outputs)
         for row in np.flatnonzero(chosen):
             why = f"drawn by lot among those labelled {data.classes[data.labels[row]]}"
@@ -137,6 +133,15 @@ class AuditProtocol:
                 why,
                 {"stratum": "queue"},
             )
+
+    def _by_lot(self, label: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.bool_]:
+        """``per_class`` samples of every class, bool ``[N]``."""
+        order = rng.permutation(len(label))
+        order = order[np.argsort(label[order], kind="stable")]
+        start = np.searchsorted(label[order], label[order])  # where each one's class begins
+        chosen = np.zeros(len(label), dtype=bool)
+        chosen[order] = np.arange(len(label)) - start < self.per_class
+        return chosen & (label >= 0)
 
     def _suspicion(self, data: ImageSet, outputs: Outputs | None) -> NDArray[np.float64]:
         if self.scores is not None:
@@ -168,7 +173,10 @@ class AuditProtocol:
         found = list(self._images(data, votes, ids, row, said))
         found += self._classes(data, row[judged], said[judged] == 1)
         found += self._flag_rates(votes, ids, lot)
-        notes = [_agreement(table), f"{int((said < 0).sum())} of {len(ids)} images are open, two verdicts being level."]
+        notes = [
+            agreement_note(table),
+            f"{int((said < 0).sum())} of {len(ids)} images are open, two verdicts being level.",
+        ]
         if lot.any():
             vague = float((said[lot] == 2).mean())
             notes.append(f"{vague:.1%} of the images drawn by lot are unidentifiable, which is not counted as wrong.")
@@ -182,12 +190,12 @@ class AuditProtocol:
             notes.append("No image drawn by lot was judged: the share of wrong labels cannot be told.")
             return found, Summary(None, None, None, tuple(notes))
         label = data.labels[row[judged]]
-        rate, (low, high), covered = _rate(data, label, said[judged] == 1)
+        rate, (low, high), covered = class_weighted(data, label, said[judged] == 1)
         if covered < 1:
             notes.append(f"Classes holding {1 - covered:.1%} of the images were not reviewed and are not in the rate.")
         if outputs is not None:
             right_rows = row[judged & (said == 0)]
-            found += _accuracies(data, outputs, row[judged], right_rows, self.overlapping)
+            found += accuracies(data, outputs, row[judged], right_rows, self.overlapping)
         total = int((data.labels >= 0).sum()) * covered
         return found, Summary(self.threshold, rate * total, (low * total, high * total), tuple(notes))
 
@@ -243,55 +251,3 @@ class AuditProtocol:
                 yield Finding(
                     "dataset", (flag,), held / len(chosen), False, "image_flag", "review", why, {"count": held}
                 )
-
-
-def _rate(
-    data: ImageSet, label: NDArray[np.int64], wrong: NDArray[np.bool_]
-) -> tuple[float, tuple[float, float], float]:
-    """Share of wrong labels, its interval, and the share of images in classes that were reviewed."""
-    size = np.bincount(data.labels[data.labels >= 0], minlength=len(data.classes))
-    seen = np.unique(label)
-    n = np.bincount(label, minlength=len(size))[seen]
-    bad = np.bincount(label, weights=wrong, minlength=len(size))[seen]
-    value, interval = stratified_mean(n, bad, weight=size[seen] / size[seen].sum(), population=size[seen])
-    return value, interval, float(size[seen].sum() / size.sum())
-
-
-def _agreement(table: NDArray[np.int64]) -> str:
-    counts = np.stack([(table == k).sum(axis=1) for k in range(len(VERDICTS))], axis=1)
-    fleiss, cohen = fleiss_kappa(counts), mean_pair_kappa(table)
-    if fleiss is None and cohen is None:
-        return "Agreement cannot be told: no two reviewers differed on anything, or none shared an image."
-    parts = [
-        f"{name} {value:.2f}"
-        for name, value in (("Fleiss' kappa", fleiss), ("mean Cohen's kappa", cohen))
-        if value is not None
-    ]
-    return f"{table.shape[1]} reviewers: {', '.join(parts)}."
-
-
-def _accuracies(
-    data: ImageSet,
-    outputs: Outputs,
-    judged: NDArray[np.int64],
-    right: NDArray[np.int64],
-    overlapping: Sequence[Sequence[str]],
-) -> Iterator[Finding]:
-    """Accuracy on what was drawn by lot: as labelled, on correct labels alone, and with overlapping classes merged."""
-    merged = np.arange(len(data.classes))
-    for part in overlapping:
-        members = [data.classes.index(name) for name in part]
-        merged[members] = min(members)
-    for name, rows, to in (
-        ("as_labelled", judged, None),
-        ("correct_only", right, None),
-        ("correct_only_merged", right, merged if overlapping else None),
-    ):
-        if not len(rows) or (name.endswith("merged") and to is None):
-            continue
-        label, answer = data.labels[rows], outputs.predicted[rows]
-        hits = answer == label if to is None else to[answer] == to[label]
-        value, (low, high), _ = _rate(data, label, hits)
-        why = f"accuracy {name.replace('_', ' ')}: {value:.1%} ({low:.1%} to {high:.1%}) of {len(rows)} images"
-        evidence = {"accuracy": value, "low": low, "high": high, "count": len(rows)}
-        yield Finding("dataset", (name,), 1 - value, False, "reviewed_accuracy", "review", why, evidence)

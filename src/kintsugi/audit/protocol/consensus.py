@@ -45,7 +45,7 @@ CARD = Card(
     paper="Russakovsky et al. ImageNet Large Scale Visual Recognition Challenge. IJCV 2015. arXiv 1409.0575",
     card=106,
 )
-CELLS = 20_000_000  # numbers of one table of raters' confusions, at most
+CELLS = 100_000_000  # numbers of one table (images and classes, or raters' confusions), at most
 
 
 @dataclass(frozen=True)
@@ -164,9 +164,11 @@ def aggregate(
         rounds: at most; it ends earlier when no probability moves by more than 1e-6.
 
     Raises:
-        BadData: a table for every rater would be too large.
+        BadData: the table of probabilities, or that of the raters, would be too large.
     """
     n, people = int(item.max()) + 1, int(rater.max()) + 1
+    if n * classes > CELLS:
+        raise BadData(f"Votes on {n} images in {classes} classes are too many at once.", "Aggregate them in parts.")
     if raters == "confusion" and people * classes**2 > CELLS:
         raise BadData(f"{people} raters' tables of {classes} classes are too large.", "Use raters='accuracy'.")
     counts = np.zeros((n, classes))

@@ -35,6 +35,7 @@ from kintsugi.core.errors import BadData, require
 from kintsugi.core.findings import Finding, Findings, Summary
 from kintsugi.core.progress import task
 from kintsugi.data.label_sets import LabelSets
+from kintsugi.discover.slices.centres import Centres
 from kintsugi.models.predict import as_images, evaluating
 from kintsugi.models.preprocess import decoding
 
@@ -102,7 +103,7 @@ class MistakeTriage:
             raise BadData(f"outputs has {outputs.prob.shape[1]} classes, not {len(data.classes)}.", "Map them first.")
         rows, excused = _mistakes(data, outputs)
         kept, split = self._parts(data, outputs, rows)
-        near = _Centres(data, outputs, self.far) if outputs.features is not None and len(data) else None
+        near = Centres(data, outputs, self.far) if outputs.features is not None and len(data) else None
         found = []
         for row in rows:
             label, answer = int(data.labels[row]), int(outputs.predicted[row])
@@ -115,7 +116,7 @@ class MistakeTriage:
         params = {name: getattr(self, name) for name in ("levels", "far", "sure")}
         return Findings.of(found, CARD.name, params, Summary(None, float(len(found)), None, tuple(notes)))
 
-    def _missing(self, data: ImageSet, near: _Centres | None) -> Iterator[str]:
+    def _missing(self, data: ImageSet, near: Centres | None) -> Iterator[str]:
         if self.model is None or "mask" not in data.columns:
             yield "Without a model and masks of the objects, spurious answers cannot be told."
         if self.model is None:
@@ -126,7 +127,7 @@ class MistakeTriage:
             yield "Without features, wrong labels and unusual examples cannot be told."
 
     def _category(
-        self, data: ImageSet, row: int, label: int, answer: int, kept: set[int], split: set[int], near: _Centres | None
+        self, data: ImageSet, row: int, label: int, answer: int, kept: set[int], split: set[int], near: Centres | None
     ) -> str:
         if row in kept:
             return "spurious"
@@ -182,39 +183,6 @@ class MistakeTriage:
         with torch.no_grad():
             made: Any = self.model(as_images(image, place)).double().softmax(1).cpu().numpy()
         return made
-
-
-class _Centres:
-    """How far images lie from the centres of classes, by the features of what was answered rightly."""
-
-    def __init__(self, data: ImageSet, outputs: Outputs, share: float) -> None:
-        assert outputs.features is not None
-        self._x = np.asarray(outputs.features, dtype=np.float64)
-        right = (outputs.predicted == data.labels) & np.isfinite(self._x).all(axis=1)
-        count = len(data.classes)
-        self._centre = np.full((count, self._x.shape[1]), np.nan)
-        self._limit = np.full(count, np.nan)
-        for k in np.unique(data.labels[right]):
-            mine = self._x[right & (data.labels == k)]
-            self._centre[k] = mine.mean(axis=0)
-            # A class of few images has a centre that each of them pulls along: nothing is far then.
-            if len(mine) >= 5:
-                distance = np.linalg.norm(mine - self._centre[k], axis=1) * len(mine) / (len(mine) - 1)
-                self._limit[k] = np.quantile(distance, share)
-
-    def far(self, row: int, k: int) -> bool:
-        """Whether an image lies further from a class's centre than most of its own; False where that is unknown."""
-        return bool(np.linalg.norm(self._x[row] - self._centre[k]) > self._limit[k])
-
-    def among(self, row: int, k: int) -> bool:
-        """Whether it lies no further than most of its own."""
-        return bool(np.linalg.norm(self._x[row] - self._centre[k]) <= self._limit[k])
-
-    def far_from_all(self, row: int) -> bool:
-        """Whether it lies far from every class's centre."""
-        known = np.isfinite(self._limit)
-        distance = np.linalg.norm(self._x[row] - self._centre[known], axis=1)
-        return bool(known.any() and (distance > self._limit[known]).all())
 
 
 def _mistakes(data: ImageSet, outputs: Outputs) -> tuple[NDArray[np.int64], int]:
