@@ -3,7 +3,8 @@
 Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015, section 4.1: the error of an
 image is min_j d(c_j, C) over its k guesses c_j, 1 where none is the label C. Equal probabilities rank in the order of
 the classes, so nothing is left to chance. The challenge gives intervals by a bootstrap over images; where errors are
-few that interval is too short, so ours is Wilson's. Two models are compared by
+few that interval is too short, so ours is Wilson's: of test sets of 100 with a true error of 0.8% it holds the truth in
+96%, the bootstrap in 54% (`kintsugi prove topk_error`). Two models are compared by
 :func:`kintsugi.ops.statistics.paired_bootstrap`. Top-5 error hides that images hold several things: see
 `multi_label_accuracy`.
 """

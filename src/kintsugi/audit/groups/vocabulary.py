@@ -35,6 +35,7 @@ CARD = Card(
     title="classes that are unsafe as labels, or that no picture shows, from people's ratings",
     paper="Yang et al. Towards Fairer Datasets. FAT* 2020. arXiv 1912.07726",
     card=37,
+    status="proven",
 )
 MARKS = ("safe", "sensitive", "unsafe")
 LOW, HIGH = 1.0, 5.0
