@@ -39,6 +39,7 @@ CARD = Card(
     paper="Kattakinda and Feizi. FOCUS: Familiar Objects in Common and Uncommon Settings. ICML 2022.",
     card=21,
     code="priyathamkat/focus",
+    status="proven",
 )
 AttributeTable = Mapping[str, Mapping[str, Sequence[str]]]  # class name -> attribute -> its uncommon values
 NONE = ("", "none", "nan")
