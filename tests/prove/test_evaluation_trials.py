@@ -3,9 +3,21 @@
 import numpy as np
 import pytest
 
+from kintsugi.data.compose.collage import PatchCollage
+from kintsugi.data.label_sets import LabelSets
+from kintsugi.prove.collages import Answered
 from kintsugi.prove.population import Population
 from kintsugi.prove.small import digits
-from kintsugi.prove.trials import audit_protocol, aurra, consensus, mistake_triage, uncommon_settings
+from kintsugi.prove.trial import Cell, judge
+from kintsugi.prove.trials import (
+    audit_protocol,
+    aurra,
+    consensus,
+    drop_decomposition,
+    mistake_triage,
+    multi_label_accuracy,
+    uncommon_settings,
+)
 
 
 def test_shuffled_confidences_leave_the_answers_as_they_are():
@@ -59,3 +71,37 @@ def test_settings_have_the_share_asked_for():
     for name, values in uncommon_settings.NAMES.items():
         fits = made.column(name) == np.array(values)[made.labels % 2]
         assert fits.mean() == pytest.approx(0.9, abs=0.03)
+
+
+def answers(seed, share, size=600):
+    """Collages of which a share shows two things, answered with one of them in eight cases of ten."""
+    rng = np.random.default_rng(seed)
+    scenes = PatchCollage(np.zeros((20, 2, 2), np.uint8), np.arange(20) % 10, [str(k) for k in range(10)])
+    data = scenes.make(1 + (np.arange(size) < share * size), rng)
+    correct = LabelSets.of_column(data).flags(10)
+    says = np.array([rng.choice(np.flatnonzero(row if rng.random() < 0.8 else ~row)) for row in correct])
+    return Answered(data, np.eye(10)[says] * 0.9 + 0.01, correct)
+
+
+def test_the_trials_of_several_labels_measure_what_is_there(monkeypatch):
+    monkeypatch.setattr(multi_label_accuracy, "DRAWS", 3)
+    monkeypatch.setattr(drop_decomposition, "DRAWS", 3)
+    for trial in (multi_label_accuracy, drop_decomposition):
+        monkeypatch.setattr(trial, "answered", lambda seed: (answers(seed, 0.15), answers(seed + 1, 0.5)))
+        cells = [Cell(row, "seed-0", 0, arm, scores) for row, arm, scores in trial._measure(0, None)]
+        outcomes = {
+            (o.claim.row, o.claim.metric, o.claim.against): o for o in (judge(c, cells) for c in trial.trial().claims)
+        }
+        assert all(
+            o.effect > 0
+            for key, o in outcomes.items()
+            if key[1] in ("minus the drop", "minus error") and not o.claim.shown_only
+        )
+
+
+def test_spoiled_answers_are_of_no_class_in_the_image():
+    seen = answers(0, 0.5)
+    spoiled = drop_decomposition._spoil(seen, np.random.default_rng(0))
+    changed = (spoiled.prob != seen.prob).any(1)
+    assert changed.mean() == pytest.approx(0.1, abs=0.05)
+    assert not spoiled.correct[changed, spoiled.prob[changed].argmax(1)].any()
