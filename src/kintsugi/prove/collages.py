@@ -19,8 +19,6 @@ from kintsugi.prove.small import trained
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kintsugi.data.imageset import ImageSet
-
 FILE = "fashion_mnist_full_60k_10k.npz"
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 SHARES = (0.15, 0.5)  # images of two garments in test sets A and B
@@ -37,23 +35,25 @@ class Answered:
     """A test set of collages and what the net says of it.
 
     Attributes:
-        data: the collages.
+        label: the single labels int64 ``[N]``.
+        number: garments in each image int64 ``[N]``.
         prob: float ``[N, K]``.
         correct: valid labels bool ``[N, K]``.
     """
 
-    data: ImageSet
+    label: NDArray[np.int64]
+    number: NDArray[np.int64]
     prob: NDArray[Any]
     correct: NDArray[np.bool_]
 
     @property
     def top1(self) -> float:
         """Accuracy by the single labels."""
-        return float((self.prob.argmax(axis=1) == self.data.labels).mean())
+        return float((self.prob.argmax(axis=1) == self.label).mean())
 
     def take(self, rows: NDArray[np.int64]) -> Answered:
-        """Some of the images."""
-        return Answered(self.data.select(rows), self.prob[rows], self.correct[rows])
+        """Some of the images, maybe several times."""
+        return Answered(self.label[rows], self.number[rows], self.prob[rows], self.correct[rows])
 
 
 @cache
@@ -72,5 +72,5 @@ def answered(seed: int, size: int = SIZE) -> tuple[Answered, Answered]:
     for share in SHARES:
         data = scenes.make(1 + (rng.permutation(size) < round(share * size)), rng)
         correct = LabelSets.of_column(data).flags(len(CLASSES))
-        sets.append(Answered(data, predict(model, data).prob, correct))
+        sets.append(Answered(data.labels, data.column("patches"), predict(model, data).prob, correct))
     return sets[0], sets[1]

@@ -14,8 +14,8 @@ vote brings on average, a (K - 1) / (1 - a) being its odds for the class against
 
 A posterior is as good as the assumption that raters err independently: where an image itself misleads, all err alike,
 and the precision reached lies below what is stated: at a target of 95% it is 99% where mistakes go to any class and
-93% where they go to look-alikes (`kintsugi prove consensus`). Fewer than three raters cannot be told apart: votes are then
-counted.
+93% where they go to look-alikes (`kintsugi prove consensus`). Fewer than three raters cannot be told apart: votes are
+then counted.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def _measure(seed: int, run: Run) -> Measured:
         made = _measured(first, other)
         # What spoiling costs on images that have as many labels as A's, from the answers themselves.
         truth = _matched(first, second) - _matched(first, other)
-        real = [float(one.correct[np.arange(len(one.data)), one.prob.argmax(axis=1)].mean()) for one in (first, other)]
+        real = [float(one.correct[np.arange(len(one.label)), one.prob.argmax(axis=1)].mean()) for one in (first, other)]
         yield row, OWN, {NEAR: -abs(made["value"] - truth), "matched gap": made["value"], "true": truth}
         yield row, GAP, {NEAR: -abs(made["gap"]["value"] - truth), "gap": made["gap"]["value"]}
         yield row, REAL, {NEAR: -abs(real[0] - real[1] - truth)}
@@ -62,7 +62,7 @@ def _measure(seed: int, run: Run) -> Measured:
     whole = _measured(first, second)["value"]
     inside = []
     for _ in range(DRAWS):
-        drawn = [one.take(rng.integers(len(one.data), size=300).astype(np.int64)) for one in (first, second)]
+        drawn = [one.take(rng.integers(len(one.label), size=300).astype(np.int64)) for one in (first, second)]
         inside.append(covers(_measured(*drawn)["interval"], whole))
     yield SAME, OWN, {"coverage": float(np.mean(inside))}
     yield SAME, "90%", {"coverage": 0.9}
@@ -71,7 +71,7 @@ def _measure(seed: int, run: Run) -> Measured:
 def _measured(first: Answered, second: Answered) -> dict[str, Any]:
     metric = DropDecomposition()
     for number, seen in enumerate((first, second)):
-        metric.update(seen.prob, seen.data.labels, np.full(len(seen.data), number), correct=seen.correct)
+        metric.update(seen.prob, seen.label, np.full(len(seen.label), number), correct=seen.correct)
     return metric.compute()
 
 
@@ -80,11 +80,10 @@ def _spoil(seen: Answered, rng: np.random.Generator) -> Answered:
     for i in np.flatnonzero(rng.random(len(prob)) < LOST):
         wrong = int(rng.choice(np.flatnonzero(~seen.correct[i])))
         prob[i] = np.eye(prob.shape[1])[wrong]
-    return Answered(seen.data, prob, seen.correct)
+    return Answered(seen.label, seen.number, prob, seen.correct)
 
 
 def _matched(first: Answered, second: Answered) -> float:
     """Accuracy on B by the single labels, one and two garments weighing as in A."""
-    right = second.prob.argmax(axis=1) == second.data.labels
-    number = [one.data.column("patches") for one in (first, second)]
-    return float(sum((number[0] == k).mean() * right[number[1] == k].mean() for k in (1, 2)))
+    right = second.prob.argmax(axis=1) == second.label
+    return float(sum((first.number == k).mean() * right[second.number == k].mean() for k in (1, 2)))

@@ -59,7 +59,7 @@ def _measure(seed: int, run: Run) -> Measured:
     yield RANKING, CHANCE, {"variable top-k": 0.4}
     rng, inside = numpy_rng(seed, "draws"), []
     for _ in range(DRAWS):
-        drawn = second.take(rng.integers(len(second.data), size=100).astype(np.int64))
+        drawn = second.take(rng.integers(len(second.label), size=100).astype(np.int64))
         right = drawn.correct[np.arange(100), drawn.prob.argmax(axis=1)]
         interval = _measured(drawn)["interval"]
         inside.append((covers(interval, made[1]["value"]), covers(_bootstrap(right, drawn, rng), made[1]["value"])))
@@ -70,13 +70,13 @@ def _measure(seed: int, run: Run) -> Measured:
 
 def _measured(seen: Answered) -> dict[str, Any]:
     metric = MultiLabelAccuracy()
-    metric.update(seen.prob, seen.data.labels, correct=seen.correct)
+    metric.update(seen.prob, seen.label, correct=seen.correct)
     return metric.compute()
 
 
 def _bootstrap(right: Any, seen: Answered, rng: np.random.Generator) -> tuple[float, float]:
     """Images drawn again, classes averaged."""
-    label, n = seen.data.labels, len(right)
+    label, n = seen.label, len(right)
     again = rng.multinomial(n, np.full(n, 1 / n), size=300)
     inside = np.eye(10)[label]
     size = again @ inside
