@@ -1,0 +1,1 @@
+"""How people look at data, and what may be concluded from it."""
