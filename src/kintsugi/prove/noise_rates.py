@@ -46,8 +46,8 @@ def rates() -> Seeded:
         tuple(claims),
         _measure,
         "MNIST and Fashion-MNIST, 10,000 images drawn anew for each seed, labels planted anew ten times; ridge "
-        "heads on 800 radial features of raw pixels, each image predicted by the head that leaves it out; constants were "
-        "fixed on seeds of their own",
+        "heads on 800 radial features of raw pixels, each image predicted by the head that leaves it out; constants "
+        "were fixed on seeds of their own",
         seeds=10,
         settings={
             "coverage": "share of repetitions in which the interval is given and holds the share planted",

@@ -68,7 +68,7 @@ class BenchmarkStability:
     draws: int = 2000
 
     def __post_init__(self) -> None:
-        require(self.column.isidentifier() and self.column != "nonsense", "column", self.column, "the name of a column")
+        require(bool(self.column), "column", self.column, "the name of a column")
         require(self.steps >= 2, "steps", self.steps, "at least 2")
         require(self.draws >= 100, "draws", self.draws, "at least 100 draws")
 
@@ -93,10 +93,9 @@ class BenchmarkStability:
         wrong = given != now
         scored = np.stack([guess == given, guess == now]).astype(np.float64)  # [2, models, samples]
         share = float(wrong.mean()) if len(wrong) else 0.0
-        part = np.stack(
-            [scored[..., ~wrong].mean(axis=2) if (~wrong).any() else np.full(scored.shape[:2], np.nan)]
-            + [scored[..., wrong].mean(axis=2) if wrong.any() else np.full(scored.shape[:2], np.nan)],
-        )  # [right or wrong, labels, models]
+        empty = np.full(scored.shape[:2], np.nan)
+        parts = [scored[..., rows].mean(axis=2) if rows.any() else empty for rows in (~wrong, wrong)]
+        part = np.stack(parts)  # [right or wrong, labels, models]
         return self._table(names, share, part), self._verdict(names, share, part, scored, numpy_rng(rng, CARD.name))
 
     def _corrections(self, data: ImageSet) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
@@ -183,7 +182,7 @@ def crossing(lead: Floats, share: float) -> float | None:
     if lead[0] <= 0 or lead[1] >= 0:
         return None
     at = float(lead[0] / (lead[0] - lead[1]))
-    return at if at >= share else share
+    return max(at, share)
 
 
 def _mixed(part: Floats, x: float) -> float:
