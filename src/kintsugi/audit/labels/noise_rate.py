@@ -15,7 +15,7 @@ are *near*, the others *far*, and only far cells of T are taken at their word. I
 each row, near cells are given the same level and what they hold beyond it counts as overlap (uniform noise). If not,
 noise depends on the class, near cells stand, and what they hold beyond that level both ways is doubt. The interval
 covers sampling, sqrt(r (1 - r) / N), and an allowance for bias, 0.13 of the overlap (1 - the mean of max q) and the
-doubt, added in quadrature. It is not given ("cannot tell") where the allowance passes 1.78 points; where noise depends
+doubt, and half a point for the fit, added in quadrature. It is not given ("cannot tell") where the allowance passes 1.78 points; where noise depends
 on the class and the overlap passes 7%; or where overlap and doubt together pass 6 points and twice the rate: noise that
 depends on the image, which looks like overlap, would hide there. Nothing that is computed from the same labels can see
 all such noise; only a review can.
@@ -56,6 +56,7 @@ NEAR = 2.0  # times the average overlap of two classes
 EVEN = 0.6  # relative spread of far cells beyond chance up to which noise is even
 FAINT = 0.02  # noise in far cells below which its spread says nothing
 BIAS = 0.13  # of the overlap
+FLOOR = 0.005  # what the fit may be off where nothing overlaps
 LARGEST_ALLOWANCE = 0.0178
 CLEAR = 0.07  # overlap up to which noise that depends on the class can be told
 HIDING = 0.06, 2.0  # overlap and doubt that may stand beside any rate, and beside a rate, in its multiples
@@ -282,7 +283,8 @@ def _judged(rate: float, joint: Floats, q: Floats, n: int) -> RateEstimate:
         )
     if overlap + hidden > max(HIDING[0], HIDING[1] * rate):
         return _cannot("more samples are in doubt than noise alone explains, so it may depend on the image")
-    half = float(np.hypot(1.96 * np.sqrt(max(rate * (1 - rate), 1 / n) / n), allowance))
+    sampling = 1.96 * np.sqrt(max(rate * (1 - rate), 1 / n) / n)
+    half = float(np.sqrt(sampling**2 + allowance**2 + FLOOR**2))
     return RateEstimate(
         rate,
         (max(0.0, rate - half), min(1.0, rate + half)),
