@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from kintsugi.audit.labels.confident_learning import ConfidentLearning
+from kintsugi.audit.labels.joint import scan
 from kintsugi.core.batch import Outputs
 from kintsugi.core.errors import one_of
 from kintsugi.core.randomness import draw_seed, numpy_rng
@@ -15,6 +16,7 @@ from kintsugi.data.given import given_file
 from kintsugi.data.imageset import ImageSet
 from kintsugi.metrics.average_precision import average_precision
 from kintsugi.ops.neighbours import nearest
+from kintsugi.prove.noise_rates import rates
 from kintsugi.prove.seeded import Measured, Seeded
 from kintsugi.prove.small import digits
 from kintsugi.prove.trial import Claim
@@ -43,8 +45,10 @@ HUMAN_DATA = (
 
 
 def trial(setting: str = "") -> Seeded:
-    """Planted noise on the embedded digits, or ``cifar10n``: the labels people gave to CIFAR-10."""
-    one_of("setting", setting, ("", "cifar10n"))
+    """Planted noise on the embedded digits, ``cifar10n`` (the labels people gave to CIFAR-10), or ``rates``."""
+    one_of("setting", setting, ("", "cifar10n", "rates"))
+    if setting == "rates":
+        return rates()
     human = setting == "cifar10n"
     rows = [(row, "pbnr") for row in HUMAN] if human else [*((row, "pbc") for row in UNIFORM), (NEXT, "pbnr")]
     claims = [Claim(row, "F1", method, RULES[:2]) for row, method in rows]
@@ -100,8 +104,8 @@ def _arms(
     for method in METHODS:
         findings = ConfidentLearning(method)(data, outputs, rng)
         flagged = np.isin(data.ids, [finding.ids[0] for finding in findings.flagged])
-        estimate = (findings.summary.count or 0.0) / len(data)
-        yield row, method, {**_found(flagged, doubt, wrong), **_counted(estimate, rate)}
+        counted = scan(data.labels, outputs.prob).joint(data.labels).wrong_share()
+        yield row, method, {**_found(flagged, doubt, wrong), **_counted(counted, rate)}
     votes = _votes(space, data.labels)
     rules = (
         (outputs.predicted != data.labels, doubt),
