@@ -67,7 +67,9 @@ def inferred(case: Case, data: ImageSet, method: str = DISCOVERER) -> Grouped:
     return _grouped(part, groups, note)
 
 
-def held_out_outputs(case: Case, data: ImageSet, features: np.ndarray[Any, Any]) -> tuple[Outputs, str]:
+def held_out_outputs(
+    case: Case, data: ImageSet, features: np.ndarray[Any, Any], copies: np.ndarray[Any, Any] | None = None
+) -> tuple[Outputs, str]:
     """Outputs of heads that never saw the sample they answer for, and a sentence on where they come from.
 
     Predictions that were given and are said to be held out are taken at their word; otherwise logistic heads are
@@ -77,6 +79,7 @@ def held_out_outputs(case: Case, data: ImageSet, features: np.ndarray[Any, Any])
         case: whose predictions may be used.
         data: what to answer for.
         features: float ``[N, D]``, finite, row for row.
+        copies: pairs of rows that show one picture and must lie in one fold; None where nobody knows.
     """
     said = case.held_out if case.held_out is not None else getattr(case.model, "held_out", None)
     if hasattr(case.model, "outputs") and said:
@@ -92,6 +95,7 @@ def held_out_outputs(case: Case, data: ImageSet, features: np.ndarray[Any, Any])
         len(data.classes),
         folds=min(FOLDS, int((data.labels >= 0).sum())),
         rng=numpy_rng(case.seed, "crossval"),
+        groups=None if copies is None else [(int(a), int(b)) for a, b in copies],
     )
     return made, f"{made.source}, since the model may have seen these samples"
 
