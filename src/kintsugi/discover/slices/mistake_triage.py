@@ -18,7 +18,9 @@ for that panel, made by the first rule that holds; each needs something, and wha
 
 Far is beyond the distance that a share ``far`` of the class's rightly answered images keep. Severity: what is spurious
 or fits nothing is major, the rest minor. Rules 3 and 5 and the order are ours. `triage_records` holds what the panel
-says, and makes the slice every model must pass of it.
+says, and makes the slice every model must pass of it. Measured on planted mistakes (`kintsugi prove mistake_triage
+--seeds 3`) the guess names the cause more often than confidence alone does, by 8 points where 10 were asked: "not
+proven".
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ CARD = Card(
     paper="Vasudevan et al. When Does Dough Become a Bagel? NeurIPS 2022. arXiv 2205.04596",
     card=18,
     code="google-research/imagenet-mistakes",
+    status="not proven",
 )
 COLUMN = "label_sets"
 QUARTERS = tuple(sum(1 << i for i in part) for n in (1, 2) for part in combinations(range(4), n))
