@@ -1,4 +1,4 @@
-"""``discover``: groups the model treats alike, inferred from what it says, and how unlike they fare."""
+"""``discover``: groups the model treats alike and how unlike they fare, or single samples that tell of its faults."""
 
 from __future__ import annotations
 
@@ -20,40 +20,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Discovery:
-    """Inferred groups of one part of the data, and the gaps between them.
+    """What a discoverer says of one part of the data.
 
     Attributes:
-        groups: which sample is in which inferred group.
-        findings: one row a group that fares worse than its class.
+        groups: which sample is in which inferred group; None for a discoverer of samples.
+        findings: one row a group that fares worse than its class, or those of the discoverer.
         ids: the samples the groups are about.
         agreement: with each attribute column, adjusted Rand index within classes, where attributes are known.
     """
 
-    groups: Groups
+    groups: Groups | None
     findings: Findings
     ids: tuple[str, ...]
     agreement: dict[str, float]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
-        sizes = dict(zip(self.groups.names, map(int, self.groups.counts), strict=True))
+        known = self.groups
+        sizes = None if known is None else dict(zip(known.names, map(int, known.counts), strict=True))
         return {"groups": sizes, "agreement": self.agreement, "flagged": [row.why for row in self.findings.flagged]}
 
 
 def discover(case: Case, *, method: str = "george", gap: float = 0.1, save: bool = True) -> Discovery:
-    """Infer groups on the selection part, without looking at any attribute.
+    """Ask a discoverer about the selection part, without looking at any attribute.
 
     Args:
         case: data and a model with weights, or predictions with features.
-        method: a discoverer that returns groups.
+        method: a discoverer.
         gap: accuracy below the class's, in shares, from which a group is flagged.
         save: write ``findings.parquet`` into ``discover/`` of the case's folder.
     """
     data, outputs = case.ask(case.need_model("features"), case.parts.select, features=True)
-    groups = find(method, "discoverer").load()()(data, outputs, numpy_rng(case.seed, "discover", method))
-    result = Discovery(
-        groups, _gaps(groups, outputs, data, method, gap), tuple(data.ids), _agreement(case, groups, data)
-    )
+    made = find(method, "discoverer").load()()(data, outputs, numpy_rng(case.seed, "discover", method))
+    if isinstance(made, Findings):
+        result = Discovery(None, made, tuple(data.ids), {})
+    else:
+        gaps, agreement = _gaps(made, outputs, data, method, gap), _agreement(case, made, data)
+        result = Discovery(made, gaps, tuple(data.ids), agreement)
     if save:
         case.run.sub("discover").save_findings(result.findings)
     return result

@@ -17,6 +17,7 @@ EXAMPLES = """examples:
   kintsugi audit photos/
   kintsugi audit photos/ --model timm:resnet18 --out audit-1
   kintsugi audit waterbirds/metadata.csv --label y --split split --attribute place --json
+  kintsugi audit new-photos/ --against photos/
   kintsugi audit photos/ --apply audit-1/audit/proposed.jsonl --out photos-clean
   kintsugi audit photos-clean --undo photos-clean/patch.json --out photos-again
 """
@@ -26,6 +27,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("data", help="folder, table, shards, hf:NAME")
     parser.add_argument("--encoder", help="whose features find duplicates and check labels; the model's if not given")
+    parser.add_argument(
+        "--checks",
+        help="auditors to run, comma-separated, as `kintsugi methods` names them; the usual ones if not given",
+    )
+    parser.add_argument("--against", metavar="OLD", help="older data: say what of the new repeats or contradicts it")
     parser.add_argument("--apply", metavar="DECISIONS", help="write a cleaned copy (a new table, same pixels) to --out")
     parser.add_argument("--undo", metavar="PATCH", help="write a cleaned copy as it was before its patch to --out")
     parser.add_argument("--check", action="store_true", help="exit with 1 when anything is flagged")
@@ -48,12 +54,22 @@ def run(args: argparse.Namespace) -> int:
 
     if args.apply or args.undo:
         return _copy(args)
+    checks = CHECKS if args.checks is None else [name.strip() for name in args.checks.split(",")]
     with progress(args):
         case = case_of(args, args.data)
         if args.dry_run:
-            return planned(args, {"images": len(case.data), "checks": list(CHECKS), "encoder": args.encoder or "auto"})
+            return planned(
+                args,
+                {
+                    "images": len(case.data),
+                    "checks": list(checks),
+                    "against": args.against,
+                    "encoder": args.encoder or "auto",
+                },
+            )
         with case.run.locked():
-            result = case.audit(encoder=args.encoder)
+            old = None if args.against is None else case_of(args, args.against).data
+            result = case.audit(checks=checks, encoder=args.encoder, against=old)
     left_out = len(case.data.problems.left_out)
     proposed = case.run.path("audit/proposed.jsonl")
     lines = [f"{len(case.data)} images, {len(case.data.classes)} classes, {left_out} left out"]

@@ -19,7 +19,10 @@ from kintsugi.cli.common import (
 EXAMPLES = """examples:
   kintsugi discover timm:resnet18 photos/ --weights mine.safetensors
   kintsugi discover runs/erm data.parquet --attribute place
+  kintsugi discover runs/erm data.parquet --method mistake_triage
 """
+
+SHOWN = 40  # findings printed; all are in the table
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +43,10 @@ def run(args: argparse.Namespace) -> int:
             return planned(args, {"method": args.method or "all", "images": sizes(case.parts)["select"]})
         with case.run.locked():
             result = case.discover(method=args.method)
-    lines = [f"{len(result.groups)} groups inferred on {len(result.ids)} samples, without any attribute"]
-    lines += [("  ! " if row.flagged else "    ") + row.why for row in result.findings]
+    what = f"{len(result.findings)} findings" if result.groups is None else f"{len(result.groups)} groups inferred"
+    lines = [f"{what} on {len(result.ids)} samples, without any attribute"]
+    lines += [f"note: {note}" for note in result.findings.summary.notes]
+    lines += [("  ! " if row.flagged else "    ") + row.why for row in result.findings.rows[:SHOWN]]
     lines += [f"agreement with {name} (adjusted Rand): {value:.2f}" for name, value in result.agreement.items()]
     lines += noted(case)
     answer(args, result, lines, case)
