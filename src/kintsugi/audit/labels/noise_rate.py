@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 ENOUGH = 200  # reviewed samples
 REMEDY = f"review {ENOUGH} samples drawn at random"
 FEWEST = 10  # samples of a class below which counts say nothing
+DRAWS = 8000  # behind a reviewed interval
 CELLS = 5_000_000  # probabilities looked at, at most: beyond, a part of the samples
 A_CELL = 5  # samples there must be for each cell of T
 ITERATIONS = 120
@@ -156,7 +157,7 @@ def _from_review(
     # Labels nobody was sure of are right at the lower end and wrong at the upper.
     for value in (0.0, 1.0):
         found = np.bincount(part[row], weights=np.where(unsure, value, wrong), minlength=len(size))
-        drawn = jeffreys_draws(found, total, 20_000, rng) @ (size / size.sum())
+        drawn = jeffreys_draws(found, total, DRAWS, rng) @ (size / size.sum())
         low, high = percentile_interval(drawn)
         middle.append(float((found / total) @ (size / size.sum())))
         ends.append((0.0 if found.sum() == 0 else low, 1.0 if found.sum() == total.sum() else high))
