@@ -32,7 +32,7 @@ def of_class(k, rate):
 
 @pytest.mark.parametrize("noise", [uniform(6, 0.1), uniform(6, 0.3), of_class(6, 0.2)], ids=["10%", "30%", "by class"])
 def test_rates_of_a_world_that_fits(noise):
-    for seed in range(4):
+    for seed in range(3):
         label, prob, wrong = world(4000, 6, noise, 5.0, seed + 50)
         told = estimate(label, prob, rng=np.random.default_rng(0))
         assert abs(told.rate - wrong) < 0.012
@@ -55,14 +55,14 @@ def neighbours():
 def test_digits_with_nearest_neighbours(neighbours):
     y, near = neighbours
     held = []
-    for seed in range(20):
+    for seed in range(12):
         rng = np.random.default_rng(seed)
         share = (0.0, 0.1, 0.2, 0.3)[seed % 4]
         label = np.where(rng.random(len(y)) < share, (y + rng.integers(1, 10, len(y))) % 10, y)
         prob = np.stack([(label[near] == c).mean(1) for c in range(10)], axis=1)
         told = estimate(label, prob, rng=rng)
         held.append(told.interval[0] <= (label != y).mean() <= told.interval[1])
-    assert sum(held) >= 18
+    assert sum(held) >= 11
 
 
 def test_noise_that_depends_on_the_image_is_not_counted(neighbours):
@@ -120,11 +120,11 @@ def review(label, wrong, n, rng):
 
 
 @pytest.mark.parametrize("skill", [0.0, 1.0], ids=["scores say nothing", "scores say much"])
-@pytest.mark.parametrize("rate", [0.0, 0.02, 0.1, 0.4])
+@pytest.mark.parametrize("rate", [0.0, 0.02, 0.4])
 def test_reviewed_intervals_cover_whatever_the_scores_say(rate, skill):
-    """200 reviews of 4000; 150 repetitions; a true coverage of 92% gives 131 or more with chance 0.98."""
+    """200 reviews of 4000, 100 repetitions: fewer hits than a true coverage of 92% gives 2 times in 100 are too few."""
     held, width = 0, []
-    for seed in range(150):
+    for seed in range(100):
         rng = np.random.default_rng(seed)
         wrong = rng.random(4000) < rate
         label = np.zeros(4000, int)
@@ -135,7 +135,7 @@ def test_reviewed_intervals_cover_whatever_the_scores_say(rate, skill):
         assert low <= told.rate <= high
         held += low <= wrong.mean() <= high
         width.append(high - low)
-    assert held >= binom.ppf(0.02, 150, 0.92)
+    assert held >= binom.ppf(0.02, 100, 0.92)
     if skill and rate == 0.4:
         assert np.mean(width) < 0.9 * 2 * 1.96 * np.sqrt(0.4 * 0.6 / 200)  # narrower than without scores
 

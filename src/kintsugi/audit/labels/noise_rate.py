@@ -14,11 +14,11 @@ Where classes look alike, overlap and noise look alike too. Pairs of classes tha
 are *near*, the others *far*, and only far cells of T are taken at their word. If noise is even over the far cells of
 each row, near cells are given the same level and what they hold beyond it counts as overlap (uniform noise). If not,
 noise depends on the class, near cells stand, and what they hold beyond that level both ways is doubt. The interval
-covers sampling, sqrt(r (1 - r) / N), and an allowance for bias, 0.13 of the overlap (1 - the mean of max q) and the
-doubt, and half a point for the fit, added in quadrature. It is not given ("cannot tell") where the allowance passes 1.78 points; where noise depends
-on the class and the overlap passes 7%; or where overlap and doubt together pass 6 points and twice the rate: noise that
-depends on the image, which looks like overlap, would hide there. Nothing that is computed from the same labels can see
-all such noise; only a review can.
+covers sampling, sqrt(r (1 - r) / N), an allowance for bias, 0.13 of the overlap (1 - the mean of max q) and the doubt,
+and half a point for the fit, added in quadrature. It is not given ("cannot tell") where the allowance passes 1.78
+points; where noise depends on the class and the overlap passes 7%; or where overlap and doubt together pass 6 points
+and twice the rate: noise that depends on the image, which looks like overlap, would hide there. Nothing that is
+computed from the same labels can see all such noise; only a review can.
 
 **From a review.** Of 200 samples or more drawn at random, the share found wrong. The scores cut the data into parts
 (label the most probable class or not, and how improbable); shares of the parts are weighted by their known sizes
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 ENOUGH = 200  # reviewed samples
 REMEDY = f"review {ENOUGH} samples drawn at random"
 FEWEST = 10  # samples of a class below which counts say nothing
+DRAWS = 8000  # behind a reviewed interval
 CELLS = 5_000_000  # probabilities looked at, at most: beyond, a part of the samples
 A_CELL = 5  # samples there must be for each cell of T
 ITERATIONS = 120
@@ -156,7 +157,7 @@ def _from_review(
     # Labels nobody was sure of are right at the lower end and wrong at the upper.
     for value in (0.0, 1.0):
         found = np.bincount(part[row], weights=np.where(unsure, value, wrong), minlength=len(size))
-        drawn = jeffreys_draws(found, total, 20_000, rng) @ (size / size.sum())
+        drawn = jeffreys_draws(found, total, DRAWS, rng) @ (size / size.sum())
         low, high = percentile_interval(drawn)
         middle.append(float((found / total) @ (size / size.sum())))
         ends.append((0.0 if found.sum() == 0 else low, 1.0 if found.sum() == total.sum() else high))
