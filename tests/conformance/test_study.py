@@ -25,7 +25,8 @@ def data():
     image = np.clip(60 + 60 * label[:, None, None, None] + rng.normal(0, 30, (60, 8, 8, 3)), 0, 255).astype(np.uint8)
     given = np.where(rng.random(60) < 0.1, (label + 1) % 3, label)
     made = ImageSet.from_arrays(image, given, CLASSES)
-    return made.with_column("corrected", label).with_column("split", ["train"] * 40 + ["test"] * 20)
+    made = made.with_column("corrected", label).with_column("split", ["train"] * 40 + ["test"] * 20)
+    return made.with_column("source", [("real", "made", None)[k // 3 % 3] for k in range(60)])
 
 
 def models():
