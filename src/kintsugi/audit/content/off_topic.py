@@ -180,8 +180,9 @@ class OffTopic:
         part = np.sort(rng.permutation(len(points))[:CHECKED])
         whole = far_quantile(points[part], points, self.quantile)
         alike = float(spearmanr(whole, far[part]).statistic)
-        told = f"Quantiles are over {min(SAMPLED, len(points))} of {len(points)} images (rank correlation with the exact: {alike:.3f})"
-        return f"{told}; the tree's neighbours are {'those of an index' if len(points) >= LARGE else 'exact'}."
+        over = f"Quantiles are over {min(SAMPLED, len(points))} of {len(points)} images"
+        tree = "those of an index" if len(points) >= LARGE else "exact"
+        return f"{over} (rank correlation with the exact: {alike:.3f}); the tree's neighbours are {tree}."
 
     def _flags(
         self, score: NDArray[np.float64], far: NDArray[np.float64], rng: np.random.Generator
