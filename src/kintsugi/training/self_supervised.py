@@ -126,6 +126,9 @@ class Tower(nn.Module):
         rng: seed of the weights.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, size: int, width: int = 64, *, rng: int = 0) -> None:
         super().__init__()
         self.register_buffer("mean", _channels(MEAN), persistent=False)

@@ -35,8 +35,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from kintsugi.audit.vectors import usable, vectors
 from kintsugi.core.card import Card
-from kintsugi.core.errors import BadArgument, one_of, require
+from kintsugi.core.errors import one_of, require
 from kintsugi.core.findings import Finding, Findings, Summary
 from kintsugi.core.progress import task
 from kintsugi.ops.logistic_cut import logistic_cut
@@ -122,8 +123,8 @@ class OffTopic:
         Raises:
             BadArgument: there is neither an encoder nor ``outputs`` with features.
         """
-        features = self._features(data, outputs)
-        rows = _usable(features)
+        features = vectors(CARD.name, data, outputs, self.encoder)
+        rows = np.flatnonzero(usable(features))
         names = ("method", "quantile", "k", "root", "threshold", "alpha", "exact")
         params = {name: getattr(self, name) for name in names}
         notes = [] if len(rows) == len(data) else [f"{len(data) - len(rows)} images without features were left out."]
@@ -143,53 +144,45 @@ class OffTopic:
 
     def ranked(self, data: ImageSet, outputs: Outputs | None, rng: np.random.Generator) -> NDArray[np.float64]:
         """Score of every image, high where it does not belong, float64 ``[N]``; NaN without features."""
-        features = self._features(data, outputs)
-        rows = _usable(features)
+        features = vectors(CARD.name, data, outputs, self.encoder)
+        rows = np.flatnonzero(usable(features))
         found = np.full(len(data), np.nan)
         if len(rows) >= 3:
             found[rows] = self._scores(features[rows], rng)[0]
         return found
-
-    def _features(self, data: ImageSet, outputs: Outputs | None) -> NDArray[np.float32]:
-        if self.encoder is not None:
-            from kintsugi.models.cache import embed
-
-            return embed(self.encoder, data) if len(data) else np.zeros((0, 1), np.float32)
-        if outputs is None or outputs.features is None:
-            raise BadArgument("off_topic needs features:", "give an encoder, or outputs with features.")
-        return np.asarray(outputs.take(data.ids).features, dtype=np.float32)
 
     def _scores(
         self, features: NDArray[np.float32], rng: np.random.Generator
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
         """The ranking's scores (high is suspicious), the quantile distances, and what was approximate."""
         root = self.root if self.root is not None else 0.5 if self.method == "blend" else 1.0
-        vectors = unit(features if root == 1 else np.sign(features) * np.abs(features) ** root)
+        points = unit(features if root == 1 else np.sign(features) * np.abs(features) ** root)
         notes = []
-        if len(vectors) <= self.exact:
-            far = far_quantile(vectors, vectors, self.quantile)
+        if len(points) <= self.exact:
+            far = far_quantile(points, points, self.quantile)
         else:
-            sample = vectors[np.sort(rng.permutation(len(vectors))[: min(SAMPLED, len(vectors))])]
-            far = far_quantile(vectors, sample, self.quantile)
-            notes.append(self._agreement(vectors, far, rng))
+            sample = points[np.sort(rng.permutation(len(points))[: min(SAMPLED, len(points))])]
+            far = far_quantile(points, sample, self.quantile)
+            notes.append(self._agreement(points, far, rng))
         if self.method == "quantile":
             return far, far, notes
         if self.method == "neighbours":
-            return nearest(vectors, self.k)[0].mean(axis=1, dtype=np.float64) / 2, far, notes
-        area = leaf_area_distance(single_linkage(vectors, k=self.k))
+            return nearest(points, self.k)[0].mean(axis=1, dtype=np.float64) / 2, far, notes
+        area = leaf_area_distance(single_linkage(points, k=self.k))
         if self.method == "lad":
             return np.clip(1 - area, 0, 1), far, notes
         blend = 2 * _surprise(far) + _surprise(-area)
         return _ranks(blend), far, notes
 
-    def _agreement(self, vectors: NDArray[np.float32], far: NDArray[np.float64], rng: np.random.Generator) -> str:
+    def _agreement(self, points: NDArray[np.float32], far: NDArray[np.float64], rng: np.random.Generator) -> str:
         from scipy.stats import spearmanr
 
-        part = np.sort(rng.permutation(len(vectors))[:CHECKED])
-        whole = far_quantile(vectors[part], vectors, self.quantile)
+        part = np.sort(rng.permutation(len(points))[:CHECKED])
+        whole = far_quantile(points[part], points, self.quantile)
         alike = float(spearmanr(whole, far[part]).statistic)
-        told = f"Quantiles are over {SAMPLED} of {len(vectors)} images (rank correlation with the exact: {alike:.3f})"
-        return f"{told}; the tree's neighbours are {'those of an index' if len(vectors) >= LARGE else 'exact'}."
+        over = f"Quantiles are over {min(SAMPLED, len(points))} of {len(points)} images"
+        tree = "those of an index" if len(points) >= LARGE else "exact"
+        return f"{over} (rank correlation with the exact: {alike:.3f}); the tree's neighbours are {tree}."
 
     def _flags(
         self, score: NDArray[np.float64], far: NDArray[np.float64], rng: np.random.Generator
@@ -285,11 +278,6 @@ def _two(odds: NDArray[np.float64]) -> tuple[float, float, float]:
     gain = (2 * (likely - one) - 3 * np.log(n)) / n
     likelier = (weight[:, upper] > 0.5) & (value > mean[1 - upper])
     return float(likelier.mean()), float(abs(mean[1] - mean[0]) / np.sqrt((spread**2).mean())), float(gain)
-
-
-def _usable(features: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Rows that are finite and have a direction."""
-    return np.flatnonzero(np.isfinite(features).all(axis=1) & (features != 0).any(axis=1))
 
 
 def _ranks(value: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -75,6 +75,7 @@ def _measure(setting: str, seed: int, run: Run) -> Measured:
     data, truth = contaminate(clean, SHARES, rng, foreign=foreign)
     own = train_encoder(data, epochs=EPOCHS, rng=seed, run=run, device="cpu")
     untrained = TowerEncoder(Tower(32, rng=seed).body, own.preprocess, RANDOM).eval()
+    encoder: Any
     for arm, encoder in ((OWN, own), (RANDOM, untrained), (PIXELS, PixelEncoder(16))):
         with torch.no_grad():
             vectors = embed(encoder, data, batch_size=256)
