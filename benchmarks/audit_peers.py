@@ -229,19 +229,26 @@ def compared(folder: Path, python: str, checks: list[str], rounds: int) -> dict[
     theirs: dict[str, list[tuple[float, float]]] = {}
     total: dict[str, list[tuple[float, float]]] = {}
     audit(folder, checks, {})  # imports, and the file cache
-    peers = subprocess.Popen(
-        [python, str(Path(__file__).resolve()), "--serve", str(folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    log = folder / "peers.log"  # their progress bars
+    with log.open("w") as errors:
+        peers = subprocess.Popen(
+            [python, str(Path(__file__).resolve()), "--serve", str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
     assert peers.stdin is not None
     assert peers.stdout is not None
-    peers.stdout.readline()
+    said = peers.stdout.readline()
     for _ in range(rounds):
-        peers.stdin.write("go\n")
-        peers.stdin.flush()
-        answer = {name: tuple(values) for name, values in json.loads(peers.stdout.readline()).items()}
+        if said:
+            peers.stdin.write("go\n")
+            peers.stdin.flush()
+            said = peers.stdout.readline()
+        if not said:
+            raise SystemExit(f"The peers failed:\n{log.read_text()[-2000:]}")
+        answer = {name: tuple(values) for name, values in json.loads(said).items()}
         for name, values in answer.items():
             theirs.setdefault(name, []).append(values)
         total.setdefault("theirs", []).append(tuple(map(sum, zip(*answer.values(), strict=True))))

@@ -135,9 +135,15 @@ class ImageQuality:
             return self._findings([], notes)
         values[short < side, MEASURES.index("detail")] = np.nan  # enlarged, which is what took its detail away
         found = list(self._odd(data, np.where(seen[:, None], shapes, np.nan)))
-        sample = np.concatenate(held), shapes[np.concatenate(copied)].astype(np.int64)
         found += self._grey(data, values, notes)
-        found += self._limited(data, values, *sample, rng, notes)
+        sample, rows_of = np.concatenate(held), np.concatenate(copied)
+        if len(sample) < FEWEST:
+            notes.append(
+                f"Cannot tell where the limits lie: only {len(sample)} of the images to be copied can be read."
+            )
+            return self._findings(found, notes)
+        stored = np.nan_to_num(shapes[rows_of], nan=side).astype(np.int64)
+        found += self._limited(data, values, sample, stored, rng, notes)
         notes.append("Cannot tell how many are truly bad: an image does not say what was meant to be dark or blurred.")
         return self._findings(found, notes)
 

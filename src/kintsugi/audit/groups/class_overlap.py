@@ -54,7 +54,7 @@ CARD = Card(
 )
 
 FEWEST = 10  # samples of each class below which nothing can be said
-CELLS = 4_000_000  # probabilities looked at at a time
+CELLS = 1_000_000  # probabilities looked at at a time
 TINY = 1e-12
 
 

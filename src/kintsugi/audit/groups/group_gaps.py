@@ -96,7 +96,7 @@ class GroupGaps:
                 table = np.zeros((len(data.classes), len(values)), dtype=np.int64)
                 np.add.at(table, (data.labels[rows], code), 1)
                 ties.append((where, name, *tie(table, self.draws, rng)))
-                cells, tested = _missing(table, data.classes, name, values, where)
+                cells, tested = _empty(table, data.classes, name, values, where)
                 missing, expected = missing + cells, expected + tested
                 if right is not None:
                     gaps += _accuracies(table, right[rows], data.labels[rows], code, data.classes, name, values, where)
@@ -122,7 +122,7 @@ class GroupGaps:
         """Empty groups; corrected for every group that could have been empty, whether it is or not."""
         corrected = holm(np.append([p for *_, p in missing], np.ones(expected - len(missing))))
         for (group, mean, _), p in zip(missing, corrected, strict=False):
-            why = f"{group} has no sample; {mean:.0f} would be there if it had nothing to do with the label"
+            why = f"{group} has no sample; {mean:.0f} would be there if the attribute had nothing to do with the label"
             why += f" (p {p:.2g}, corrected)"
             evidence = {"expected": mean, "p": float(p)}
             flagged = bool(p < self.level)
@@ -207,7 +207,7 @@ def _accuracies(
         }
 
 
-def _missing(
+def _empty(
     table: NDArray[np.int64], classes: Sequence[str], name: str, values: list[str], where: str
 ) -> tuple[list[tuple[str, float, float]], int]:
     """Empty groups with expected size and probability, and how many groups could have been empty."""
