@@ -34,16 +34,16 @@ OTHERS = ("PCA, adaptive", "PCA, fixed", "raw, adaptive", "raw, fixed")
 HINDSIGHT, PROMISE = "best fixed ADC in hindsight", "0.9"
 SIZE = {DIGITS: 16, GARMENTS: 64}
 TUNED = (
-    "The compressor's batches, learning rate and temperature, and the auditor's slack and offset, were chosen on digits "
-    "of seeds 100 to 102."
+    "The compressor's batches, learning rate and temperature, and the auditor's slack and offset, were chosen on "
+    "digits of seeds 100 to 102."
 )
 DIGITS_DATA = (
-    "all 1797 of scikit-learn's handwritten digits as 64 pixels (to 16 numbers) and 400 planted copies with 10% gain and "
-    f"noise of 0.02. {TUNED}"
+    "all 1797 of scikit-learn's handwritten digits as 64 pixels (to 16 numbers) and 400 planted copies with 10% gain "
+    f"and noise of 0.02. {TUNED}"
 )
 GARMENTS_DATA = (
-    "1500 garments of Fashion-MNIST, drawn anew for each seed, as features of a MobileNetV2 that has not seen them (1280 "
-    f"to 64 numbers), and 300 planted copies with 10% gain and noise of 0.02. {TUNED}"
+    "1500 garments of Fashion-MNIST, drawn anew for each seed, as features of a MobileNetV2 that has not seen them "
+    f"(1280 to 64 numbers), and 300 planted copies with 10% gain and noise of 0.02. {TUNED}"
 )
 
 
