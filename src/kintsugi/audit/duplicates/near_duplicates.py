@@ -15,8 +15,8 @@ D = (1 - cos) / 2 is what ``space="features"`` compares by, their automatic cut 
 flag nothing with its default contamination. The rest is ours. Neighbours replace the full N x N matrix, so a pair
 outside each other's ``k`` nearest is not seen. Turned pictures are found by an encoder alone.
 
-Settings were chosen on one half of CIFAR-10's test images. With the level of the test image alone, the average precision
-of its best training partner was 0.94 there and 0.91 on the other half; for pixels it is 0.65. The pairs that ciFAIR's
+Settings were chosen on one half of CIFAR-10's test images. With the level of the test image alone, average precision
+by its best training partner was 0.94 there and 0.91 on the other half; for pixels it is 0.65. The pairs that ciFAIR's
 authors list name one partner of each image: the best partner was that one for 90%, and one of the best three for 97%;
 nine of the fifteen others show the same picture to the eye. `kintsugi prove near_duplicates` has planted copies,
 `--setting cifar` the half that nothing was chosen on, `--setting photos` photographs with an encoder.
