@@ -44,8 +44,8 @@ def trial(setting: str = "") -> Seeded:
         _measure,
         f"{IMAGES} training images of CIFAR-10, drawn anew for each seed, and {COPIES} copies of some of them under "
         "another label: with identical pixels, or changed (exposure, noise, mirrored, shifted, cropped). What stands "
-        "in CIFAR-10 twice by itself counts against all. Nothing was tuned; a first draw showed that on identical copies any "
-        "hash is perfect, so there the comparison is shown and decides nothing",
+        "in CIFAR-10 twice by itself counts against all. Nothing was tuned; a first draw showed that on identical "
+        "copies any hash is perfect, so there the comparison is shown and decides nothing",
         seeds=3,
         settings={"identical copies": "defaults", "changed copies": "pairs flagged by near_duplicates, its defaults"},
     )
