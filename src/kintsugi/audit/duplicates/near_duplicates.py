@@ -54,7 +54,7 @@ CARD = Card(
     card=111,
     code="https://github.com/Digital-Dermatology/SelfClean",
     status="proven",
-    settings=(("cifar", "not proven"),),
+    settings=(("cifar", "proven"),),
 )
 
 PLANTED = 200  # copies planted to learn how similar copies are
