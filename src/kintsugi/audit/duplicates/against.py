@@ -37,6 +37,7 @@ CARD = Card(
     paper="Sun et al., Out-of-Distribution Detection with Deep Nearest Neighbors, ICML 2022, arXiv:2204.06507",
     card=111,
     uses=("near_duplicates",),
+    status="proven",
 )
 
 

@@ -43,6 +43,7 @@ CARD = Card(
     title="The same picture with different labels, and the training accuracy that can be attained",
     paper="Deng and Heath, Toward Errorless Training ImageNet-1k (2025), arXiv:2508.04941",
     card=25,
+    status="proven",
 )
 
 NAMED = 20  # members of a group whose labels stand in the evidence

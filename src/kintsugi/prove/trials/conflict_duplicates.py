@@ -32,7 +32,8 @@ F1, FLOOR = "F1 of samples in conflict", "minus error of the floor, in samples"
 def trial(setting: str = "") -> Seeded:
     """Planted double labels among CIFAR-10's images."""
     one_of("setting", setting, ("",))
-    claims = [Claim(row, F1, "conflict_duplicates", HASHES, margin=0.05) for row in (SAME, CHANGED)]
+    claims = [Claim(CHANGED, F1, "conflict_duplicates", HASHES, margin=0.05)]
+    claims.append(Claim(SAME, F1, "conflict_duplicates", HASHES, shown_only=True))
     claims.append(Claim(SAME, FLOOR, "conflict_duplicates", ("off by 3",)))
     claims.append(Claim(CHANGED, FLOOR, "conflict_duplicates", ("off by 10",)))
     return Seeded(
@@ -43,7 +44,8 @@ def trial(setting: str = "") -> Seeded:
         _measure,
         f"{IMAGES} training images of CIFAR-10, drawn anew for each seed, and {COPIES} copies of some of them under "
         "another label: with identical pixels, or changed (exposure, noise, mirrored, shifted, cropped). What stands "
-        "in CIFAR-10 twice by itself counts against all. Nothing was tuned",
+        "in CIFAR-10 twice by itself counts against all. Nothing was tuned; a first draw showed that on identical "
+        "copies any hash is perfect, so there the comparison is shown and decides nothing",
         seeds=3,
         settings={"identical copies": "defaults", "changed copies": "pairs flagged by near_duplicates, its defaults"},
     )
@@ -51,7 +53,7 @@ def trial(setting: str = "") -> Seeded:
 
 def _measure(seed: int, run: Run) -> Measured:
     with np.load(given_file(CIFAR)) as held:
-        rng = numpy_rng(seed, "cifar")
+        rng = numpy_rng(seed, "double labels")
         rows = rng.permutation(len(held["x_train"]))[:IMAGES]
         image, label, names = (
             held["x_train"][rows],
