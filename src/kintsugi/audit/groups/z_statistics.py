@@ -54,7 +54,7 @@ CARD = Card(
     paper="Wu et al., Generating Data to Mitigate Spurious Correlations in NLI Datasets, ACL 2022, arXiv:2203.12942",
     card=92,
     code="https://github.com/jimmycode/gen-debiased-nli",
-    status="proven",
+    status="not proven",
 )
 
 BINS = 8

@@ -1,8 +1,7 @@
 """Evidence for `z_statistics`: it names planted shortcuts alone, a rare stamp among them, where a plain z does not.
 
 With two classes and 89 values a plain z of 3 gives few false alarms: on a first deal of attributes the method was
-ahead by 8 and 7 points, where 10 had been asked for. The margins of those rows are 3 points since, and what decides is
-a second deal, which nobody had looked at. An attribute-wise Cramer's V does as well here, and cannot say which value
+ahead by 8 and 7 points, where 10 are asked for, and on a second one by 3 and 6. An attribute-wise Cramer's V does as well here, and cannot say which value
 goes with which label.
 """
 
@@ -48,11 +47,11 @@ def trial(setting: str = "") -> Seeded:
         "z_statistics",
         "z_statistics: share of data sets in which what was planted is flagged, nothing else is, and both at once",
         (
-            Claim(GROUND, "right", "z_statistics", (PLAIN,), margin=0.03),
+            Claim(GROUND, "right", "z_statistics", (PLAIN,), margin=0.1),
             Claim(GROUND, "found", "z_statistics", (MOST,)),
             Claim(STAMP, "right", "z_statistics", (PLAIN,), margin=0.2),
             Claim(STAMP, "found", "z_statistics", (MOST,)),
-            Claim(NOTHING, "no false alarm", "z_statistics", (PLAIN,), margin=0.03),
+            Claim(NOTHING, "no false alarm", "z_statistics", (PLAIN,), margin=0.1),
             Claim(NOTHING, "no false alarm", "z_statistics", (PROMISE,)),
             Claim(GROUND, "right", "z_statistics", (TIED,), shown_only=True),
             Claim(STAMP, "right", "z_statistics", (TIED,), shown_only=True),
@@ -63,7 +62,7 @@ def trial(setting: str = "") -> Seeded:
         f"the feature is which of {CLUSTERS} clusters an image's colours fall into, nobody names the background. And "
         "scikit-learn's handwritten digits, 1000 of ten classes: a stamp on 4% of all, nine in ten of them of "
         f"one class. Attributes are dealt anew {DRAWS} times for each seed. The method has its defaults; nothing was "
-        "tuned; the margins were fixed on another deal",
+        "tuned",
         settings={"attributes and their values": COLUMNS, "tied": "corrected Cramer's V of 0.2, 5% by Holm"},
     )
 
