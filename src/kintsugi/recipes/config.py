@@ -54,7 +54,7 @@ CARD = Card(
     needs=("teacher", "generator"),
     uses=("pixel_diffusion", "stable_diffusion", "soft_targets", "mixed_share"),
     status="proven",
-    settings=(("fashion", "not proven"), ("photos", "proven")),
+    settings=(("fashion", "proven"), ("photos", "proven")),
 )
 
 SOURCES = ("sample", "invert")
