@@ -16,7 +16,9 @@ Parts are known: nearest-neighbour votes (Zhu, Dong and Liu, "Detecting Corrupte
 Predict", ICML 2022), self-confidence (Northcutt et al., 2021), reweighting by the model's own belief (Reed et al.,
 2015). The blend is ours. Its numbers were chosen by average precision on scikit-learn's digits, MNIST's and Fashion-
 MNIST's test images and other CIFAR-10 images than the trial uses, with four planted noises and human labels; nearby
-numbers do nearly as well.
+numbers do nearly as well. Measured (`kintsugi prove label_errors`), its average precision lies above the best of
+cleanlab's scores by 0.112 on MNIST, 0.077 on Fashion-MNIST and 0.018 on CIFAR-10, means over noises; in 2 of 29 cells,
+both of CIFAR-10 with about 10% wrong, it is not shown to be less than 0.02 behind.
 
 Copies of one picture share their mistakes: samples of one group (a column with group numbers, if named) and neighbours
 at no distance do not vote for each other, and a group lies in one fold.
@@ -56,6 +58,7 @@ CARD = Card(
     card=12,
     needs=("held-out outputs",),
     uses=("confident_learning",),
+    status="not proven",
 )
 
 MOST = 3.0  # a judge's highest exponent
