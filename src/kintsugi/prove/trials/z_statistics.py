@@ -1,8 +1,8 @@
 """Evidence for `z_statistics`: it names planted shortcuts alone, a rare stamp among them, where a plain z does not.
 
 With two classes and 89 values a plain z of 3 gives few false alarms: on a first deal of attributes the method was
-ahead by 8 and 7 points, where 10 are asked for, and on a second one by 3 and 6. An attribute-wise Cramer's V does as well here, and cannot say which value
-goes with which label.
+ahead by 8 and 7 points, where 10 are asked for, and on a second one by 3 and 6. An attribute-wise Cramer's V does as
+well here, and cannot say which value goes with which label.
 """
 
 from __future__ import annotations
