@@ -15,6 +15,7 @@ import pytest
 from asking import MODEL, ask, refused
 from PIL import Image
 
+from kintsugi.api.audit import CHECKS
 from kintsugi.cli.main import main
 
 
@@ -110,9 +111,7 @@ def test_odd_images_are_read(audited, name):
 
 def test_the_rest_of_the_audit_is_done(audited):
     said, words, out = audited
-    assert {check["check"] for check in said["checks"]} == {
-        "broken_files", "near_duplicates", "confident_learning", "group_gaps",
-    }  # fmt: skip
+    assert [check["check"] for check in said["checks"]] == list(CHECKS)
     assert said["undone"] == []
     assert len(said["left_out"]) == len(LEFT_OUT)
     found = pq.read_table(out / "audit/findings.parquet").to_pylist()
@@ -164,7 +163,7 @@ def test_unreadable_files_and_folders_and_an_out_that_cannot_be_written(few, tmp
     assert {p["where"]: p["reason"] for p in said["left_out"]} == {
         "flower/00.jpg": "unreadable", "locked": "unreadable",
     }  # fmt: skip
-    assert len(said["checks"]) == 4
+    assert len(said["checks"]) == len(CHECKS)
     code, said, error = command("audit", few, "--out", tmp_path / "closed/out")
     assert code == 2
     assert "closed/out cannot be written (Permission denied)" in error
@@ -177,7 +176,7 @@ def test_nothing_readable_at_all(tmp_path, capsys):
         for number in range(6):
             (tmp_path / "data" / name / f"{number}.jpg").touch()
     said = ask(capsys, "audit", tmp_path / "data", "--out", tmp_path / "out", code=2)
-    assert {each["check"]: "12 empty; first a/0.jpg" in each["why"] for each in said["undone"]}["confident_learning"]
+    assert {each["check"]: "12 empty; first a/0.jpg" in each["why"] for each in said["undone"]}["label_errors"]
     assert pq.read_table(tmp_path / "out/audit/findings.parquet").num_rows >= 12  # what could be found is kept
     said = refused(capsys, "mend", tmp_path / "data", *MODEL, "--out", tmp_path / "mend")
     assert "could be read" in said

@@ -15,6 +15,10 @@ from kintsugi.data.imageset import ImageSet
 
 ENTRIES = pytest.mark.parametrize("entry", of_kind("study"), ids=lambda entry: entry.card.name)
 CLASSES = ("a", "b", "c")
+# Studies that bring their own data, since the truth must be known, and the least of it.
+OWN = {
+    "label_quality_grid": {"datasets": ("digits",), "seeds": 1, "images": 200, "noises": ("uniform",), "rates": (0.1,)}
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +38,15 @@ def models():
 
 
 def plain(table):
+    """Rows; of a study with several tables, those of its cells."""
+    if isinstance(table, dict):
+        return table["cells"]
     return table.to_pylist() if isinstance(table, pa.Table) else list(table)
 
 
 @ENTRIES
 def test_a_table_and_a_verdict(entry, data):
-    table, verdict = build(entry).run(models(), data, 0)
+    table, verdict = build(entry, **OWN.get(entry.card.name, {})).run(models(), data, 0)
     assert isinstance(verdict, Verdict)
     assert verdict.rule
     assert plain(table)
@@ -51,7 +58,8 @@ def test_same_seed_same_answer_and_nothing_else_is_touched(entry, data):
     given, before = models(), data.table
     weights = [value.clone() for model in given for value in model.state_dict().values()]
     state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
-    first, second = build(entry).run(given, data, 3), build(entry).run(given, data, 3)
+    small = OWN.get(entry.card.name, {})
+    first, second = build(entry, **small).run(given, data, 3), build(entry, **small).run(given, data, 3)
     assert plain(first[0]) == plain(second[0])
     assert first[1] == second[1]
     assert data.table is before
@@ -65,6 +73,8 @@ def test_same_seed_same_answer_and_nothing_else_is_touched(entry, data):
 @ENTRIES
 @pytest.mark.parametrize("size", [0, 1, 2])
 def test_hardly_any_data_is_one_clear_answer(entry, data, size):
+    if entry.card.name in OWN:
+        pytest.skip("it brings its own data")
     try:
         _, verdict = build(entry).run(models(), data.select(np.arange(size)), 0)
     except KintsugiError:
