@@ -14,8 +14,8 @@ FEWEST = 100  # candidate pairs from which the spread of look-alikes can be told
 LEAST = 1.0  # below which nothing is called a copy where the spread of look-alikes cannot be told
 TAIL = 0.95  # quantile from which look-alikes are taken to fall off exponentially
 
-REACH = 0.05  # quantile of planted copies from which a pair may be a copy, and is left out of the tail
-OVERLAP = 0.05  # share of candidate pairs beyond it from which look-alikes are as similar as copies
+REACH = 0.25  # quantile of planted copies from which a pair may be a copy, and is left out of the tail
+OVERLAP = 0.1  # share of candidate pairs beyond it from which these are look-alikes, and belong to the tail
 
 NOTHING = "Look-alikes are as similar as changed copies here: cannot tell beyond identical pixels, only rank."
 
@@ -64,8 +64,8 @@ def calibrated(
 
     Of ``pairs`` look-alikes, pairs (1 - 0.95) exp(-(t - u) / scale) are expected beyond t (:func:`tail`). Planted
     copies say how many are missed; they are no bound, since real copies differ more than planted ones do. Pairs as
-    alike as 95% of planted copies are left out of the tail; where they are many, or half of the planted copies would
-    be missed, nothing is flagged.
+    alike as 75% of planted copies are left out of the tail, unless they are many. Where no pair stands out of the tail
+    and planted copies would not do so either, copies cannot be told from look-alikes.
 
     Args:
         value: of the promising pairs, see :mod:`kintsugi.audit.duplicates.alike`.
@@ -83,7 +83,7 @@ def calibrated(
         return Cut(floor, 0.98, None, note)
     below = look_alikes[look_alikes < np.quantile(copies, REACH)] if len(copies) else look_alikes
     if len(below) < (1 - OVERLAP) * len(look_alikes):
-        return Cut(np.inf, None, None, NOTHING)
+        below = look_alikes
     start, scale, widest = tail(below)
 
     def expected(at: NDArray[np.float64], width: float) -> NDArray[np.float64]:
@@ -95,7 +95,7 @@ def calibrated(
     if len(fine):
         threshold = min(threshold, float(ranked[fine[-1]]))
     recall = float((copies >= threshold).mean()) if len(copies) else None
-    if recall is not None and recall < 0.5:
+    if recall is not None and recall < 0.5 and not len(fine):
         return Cut(np.inf, None, None, NOTHING)
     false, most = (float(expected(np.array([threshold]), width)[0]) for width in (scale, widest))
     note = f"About {false:.1f} look-alikes (at most {most:.1f}) are expected among those flagged"
