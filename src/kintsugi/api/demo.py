@@ -95,7 +95,7 @@ def found_of(mended: Mended, planted: Planted, case: Case) -> dict[str, float]:
     from kintsugi.metrics.average_precision import average_precision
 
     train = set(case.parts.train.ids)
-    labels, twins = mended.audit.of("confident_learning"), mended.audit.of("near_duplicates")
+    labels, twins = mended.audit.of("label_errors"), mended.audit.of("near_duplicates")
     digit = dict(zip(case.data.ids, case.data.column("digit"), strict=True))
     ids = [name for name in case.data.ids if name in train]
     wrong = np.array([name in planted.wrong for name in ids])
