@@ -56,6 +56,7 @@ CARD = Card(
     paper="Deng and Heath, Toward Errorless Training ImageNet-1k (2025), arXiv:2508.04941",
     card=25,
     uses=("erm", "conflict_duplicates"),
+    status="proven",
 )
 
 Clone = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
