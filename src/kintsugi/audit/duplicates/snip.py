@@ -49,6 +49,7 @@ CARD = Card(
     card=53,
     code="https://github.com/ryanwebster90/snip-dedup",
     needs=("features or an encoder",),
+    status="proven",
 )
 
 A_CENTROID = 24  # vectors to a centroid, at least
