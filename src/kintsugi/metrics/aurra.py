@@ -35,6 +35,7 @@ CARD = Card(
     paper="Hendrycks et al. Natural Adversarial Examples. CVPR 2021. arXiv 1907.07174",
     card=4,
     code="hendrycks/natural-adv-examples",
+    status="not proven",
 )
 
 

@@ -37,6 +37,7 @@ CARD = Card(
     paper="Anzaku et al. Re-assessing ImageNet: How Aligned Is Its Single-Label Assumption. 2024.",
     card=17,
     uses=("multi_label_accuracy",),
+    status="proven",
 )
 SCORES = ("top1", "valid", "variable_topk")
 

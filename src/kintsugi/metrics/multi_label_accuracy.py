@@ -41,6 +41,7 @@ CARD = Card(
     paper="Vasudevan et al. When Does Dough Become a Bagel? NeurIPS 2022; Anzaku et al. Re-assessing ImageNet. 2024.",
     card=17,
     code="google-research/reassessed-imagenet",
+    status="proven",
 )
 
 

@@ -46,6 +46,7 @@ CARD = Card(
     paper="Northcutt et al., Pervasive Label Errors in Test Sets Destabilize Machine Learning Benchmarks, NeurIPS 2021",
     card=27,
     code="https://github.com/cleanlab/label-errors",
+    status="proven",
 )
 
 CANNOT = "Cannot tell: "
