@@ -44,6 +44,7 @@ CARD = Card(
     card=108,
     code="https://github.com/yukimasano/PASS",
     needs=("detectors",),
+    status="not proven",
 )
 
 ORDERS = ("cheap_first", "given")

@@ -50,6 +50,7 @@ CARD = Card(
     card=31,
     code="https://github.com/ml-research/OffImgDetectionCLIP",
     needs=("ratings",),
+    status="not proven",
 )
 
 INITS = ("auto", "text", "means", "random")
