@@ -169,7 +169,8 @@ def _joined(
                 part = ask[top : top + high]
                 limit = torch.from_numpy(reach**2 - square[part])[:, None]
                 close = torch.addmm(own, torch.from_numpy(short[part]), base.T, alpha=-2) <= limit
-                close &= torch.from_numpy(part[:, None] != held[None])
+                own_rows = np.flatnonzero(probed[part, 0] == cell)
+                close[own_rows, np.searchsorted(held, part[own_rows])] = False  # a row is no pair with itself
                 met = _met(source, first, part, held, close, similarity, k)
                 cosine = source.cosine(first, met)
                 kept = cosine >= similarity
@@ -194,7 +195,7 @@ def _met(
     """Pairs that are worth comparing whole: those that are ``close``, of each row its best where they are many."""
     import torch
 
-    if int(close.sum()) <= DENSE * (len(part) + len(held)):
+    if int(torch.count_nonzero(close)) <= DENSE * (len(part) + len(held)):
         left, right = (each.numpy() for each in close.nonzero(as_tuple=True))
         return np.stack([part[left], held[right]], axis=1)
     rows = torch.from_numpy(source.take(first[part])) @ torch.from_numpy(source.take(first[held])).T
