@@ -1,6 +1,6 @@
 """De-duplicating a million embeddings: time, memory, and recall against exact search.
 
-    KINTSUGI_DATA=... python benchmarks/deduplication.py [--rows 1000000] [--similarity 0.97] [--threads 2] [--json]
+    KINTSUGI_DATA=... python benchmarks/deduplication.py [--rows 1000000] [--similarity 0.98] [--threads 2] [--json]
 
 The embeddings are real: crops of photographs, CIFAR-10, Tiny-ImageNet, Fashion-MNIST and MNIST, each at a place and a
 size of its own, are resized to 64 pixels and passed through MobileNetV2 up to a layer of 384 channels, whose 4 x 4
@@ -175,7 +175,7 @@ def recall(path: Path, out: Path, similarity: float, k: int) -> dict[str, float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--similarity", type=float, default=0.97)
+    parser.add_argument("--similarity", type=float, default=0.98)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("/tmp/kintsugi-embeddings"))
     parser.add_argument("--options", type=json.loads, default={}, help="arguments of deduplicate, as JSON")

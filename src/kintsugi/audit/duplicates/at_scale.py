@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from kintsugi.audit.duplicates.grouping import MODES, capped, duplicate_groups, nearest_of_each, unique_pairs
+from kintsugi.audit.duplicates.grouping import (
+    MODES,
+    capped,
+    coded,
+    decoded,
+    duplicate_groups,
+    listed,
+    nearest_of_each,
+)
 from kintsugi.audit.duplicates.vectors import Vectors, firsts
 from kintsugi.core.errors import one_of, require
 from kintsugi.core.progress import task
@@ -133,11 +141,13 @@ def assembled(
     label = duplicate_groups(len(first), pairs, mode)
     label = capped(label, pairs, lambda asked: source.cosine(first, asked) >= similarity)
     again = np.flatnonzero(first[copy_of] != np.arange(len(copy_of)))
-    every = np.concatenate([first[pairs], np.stack([first[copy_of[again]], again], axis=1)])
-    alike = np.concatenate([near, np.ones(len(again), np.float32)])
-    order = np.lexsort((every[:, 1], every[:, 0]))
+    every, alike = first[pairs], near
+    if len(again):
+        every = np.concatenate([every, np.stack([first[copy_of[again]], again], axis=1)])
+        order = np.argsort(coded(every, len(copy_of)))
+        every, alike = every[order], np.concatenate([near, np.ones(len(again), np.float32)])[order]
     told = {"rows": len(copy_of), "equal": len(again), "pairs": len(every), **facts}
-    return Duplicates(every[order], alike[order], first[label][copy_of], recall, told)
+    return Duplicates(every, alike, first[label][copy_of], recall, told)
 
 
 def _joined(
@@ -157,7 +167,7 @@ def _joined(
     cells = len(space.centroids)
     guests, start = by_cell(probed, cells)
     square = np.einsum("nd,nd->n", short, short)
-    found, alike = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.float32)]
+    found, alike = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
     full = np.zeros(len(first), bool)
     with task("compare inside cells", cells) as tracker:
         for cell in range(cells):
@@ -169,17 +179,21 @@ def _joined(
                 part = ask[top : top + high]
                 limit = torch.from_numpy(reach**2 - square[part])[:, None]
                 close = torch.addmm(own, torch.from_numpy(short[part]), base.T, alpha=-2) <= limit
-                close &= torch.from_numpy(part[:, None] != held[None])
+                own_rows = np.flatnonzero(probed[part, 0] == cell)
+                close[own_rows, np.searchsorted(held, part[own_rows])] = False  # a row is no pair with itself
                 met = _met(source, first, part, held, close, similarity, k)
                 cosine = source.cosine(first, met)
                 kept = cosine >= similarity
                 met, cosine, more = nearest_of_each(met[kept], cosine[kept], k)
                 full[more] = True
-                found.append(met)
-                alike.append(cosine)
+                code, place = np.unique(coded(met, len(first)), return_index=True)
+                found.append(code)
+                alike.append(cosine[place])
             tracker.advance()
-    pairs, place = unique_pairs(np.concatenate(found))
-    return pairs, np.concatenate(alike)[place], int(full.sum())
+    del short, probed, guests, square  # pairs may be many: make room
+    code, place = np.unique(np.concatenate(found), return_index=True)
+    found.clear()
+    return decoded(code, len(first)), np.concatenate(alike)[place], int(full.sum())
 
 
 def _met(
@@ -194,7 +208,7 @@ def _met(
     """Pairs that are worth comparing whole: those that are ``close``, of each row its best where they are many."""
     import torch
 
-    if int(close.sum()) <= DENSE * (len(part) + len(held)):
+    if int(torch.count_nonzero(close)) <= DENSE * (len(part) + len(held)):
         left, right = (each.numpy() for each in close.nonzero(as_tuple=True))
         return np.stack([part[left], held[right]], axis=1)
     rows = torch.from_numpy(source.take(first[part])) @ torch.from_numpy(source.take(first[held])).T
@@ -231,5 +245,4 @@ def _recall(
     true = nearest_of_each(true[kept], cosine[kept], k)[0]
     if not len(true):
         return None
-    low, high = np.sort(true, axis=1).T
-    return float(np.isin(low * len(first) + high, pairs[:, 0] * len(first) + pairs[:, 1]).mean())
+    return float(listed(true, pairs, len(first)).mean())

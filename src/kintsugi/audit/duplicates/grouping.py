@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MODES = ("greedy", "components")
+RUN = 50_000  # pairs walked through at a time
 SHOWN = 10  # splits whose pairs are counted by name
 
 
@@ -48,10 +49,21 @@ def duplicate_groups(count: int, pairs: NDArray[np.int64], mode: str = "greedy")
 
 def unique_pairs(pairs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Each pair once, the lower row first, in order, and where each was met first."""
-    low, high = np.sort(pairs.reshape(-1, 2), axis=1).T
-    wide = int(high.max()) + 1 if len(high) else 1
-    code, first = np.unique(low * wide + high, return_index=True)
-    return np.stack(np.divmod(code, wide), axis=1), first
+    wide = int(pairs.max()) + 1 if len(pairs) else 1
+    code, first = np.unique(coded(pairs, wide), return_index=True)
+    return decoded(code, wide), first
+
+
+def coded(pairs: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """One number a pair of rows below ``count``, ordered as pairs with the lower row first are."""
+    return pairs.min(axis=1, initial=count) * count + pairs.max(axis=1, initial=0)
+
+
+def decoded(code: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """The pairs that numbers stand for, ``[P, 2]``."""
+    pairs = np.empty((len(code), 2), np.int64)
+    np.divmod(code, count, out=(pairs[:, 0], pairs[:, 1]))
+    return pairs
 
 
 def capped(
@@ -64,24 +76,34 @@ def capped(
 
     Args:
         label: names of groups, by :func:`duplicate_groups`.
-        pairs: the duplicates they were made of, each of them near.
+        pairs: the duplicates they were made of, each of them near; as :func:`unique_pairs` gives them.
         near: tells of rows ``[M, 2]`` whether the two are near enough.
     """
     label, count = label.copy(), len(label)
-    known = unique_pairs(pairs)[0]
     rows = np.flatnonzero(label != np.arange(count))
-    doubtful = rows[~np.isin(label[rows] * count + rows, known[:, 0] * count + known[:, 1])]
+    doubtful = rows[~listed(np.stack([label[rows], rows], axis=1), pairs, count)]
     if not len(doubtful):
         return label
     left = doubtful[~near(np.stack([label[doubtful], doubtful], axis=1))]
     label[left] = left
     free = np.zeros(count, bool)
     free[left] = True
-    for a, b in known[free[known].all(axis=1)].tolist():  # free before any was taken: the others are looked at again
-        if free[a] and free[b]:
-            label[b] = a
-            free[b] = False
+    for top in range(0, len(pairs), RUN):
+        part = pairs[top : top + RUN]
+        for a, b in part[free[part].all(axis=1)].tolist():
+            if free[a] and free[b]:
+                label[b] = a
+                free[b] = False
     return label
+
+
+def listed(asked: NDArray[np.int64], pairs: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    """Which of the pairs ``asked`` are among ``pairs``, which :func:`unique_pairs` has put in order."""
+    code = coded(pairs, count)
+    if not len(code):
+        return np.zeros(len(asked), bool)
+    wanted = coded(asked, count)
+    return code[np.minimum(np.searchsorted(code, wanted), len(code) - 1)] == wanted
 
 
 def report(label: NDArray[np.int64], split: NDArray[Any] | None = None) -> dict[str, Any]:
