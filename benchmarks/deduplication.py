@@ -17,6 +17,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
@@ -177,7 +178,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--similarity", type=float, default=0.98)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--folder", type=Path, default=Path("/tmp/kintsugi-embeddings"))
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "kintsugi-embeddings")
     parser.add_argument("--options", type=json.loads, default={}, help="arguments of deduplicate, as JSON")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--work", type=json.loads, help=argparse.SUPPRESS)
