@@ -1,15 +1,10 @@
-"""Learning from images without labels: to tell which way up each stands.
-
-Gidaris, Singh and Komodakis, "Unsupervised Representation Learning by Predicting Image Rotations", ICLR 2018: each
-image is shown at 0, 90, 180 and 270 degrees, and a net is trained to say which.
-"""
+"""Learning from images without labels: two views of an image lie together, apart from those of all others (SimCLR)."""
 
 from __future__ import annotations
 
 import copy
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -21,13 +16,13 @@ from kintsugi.models.encoder import weights_fingerprint
 from kintsugi.models.seeded import seeded
 from kintsugi.models.small import SmallCNN
 from kintsugi.training.fit import fit
-from kintsugi.training.objective.erm import ERM
+from kintsugi.training.objective.simclr import SimCLR
 from kintsugi.training.settings import Training
 
 if TYPE_CHECKING:
     from kintsugi.core.kinds import Model
 
-TURNS = ("0", "90", "180", "270")
+PROJECTED = 64  # numbers that views are compared by
 
 
 class Features(nn.Module):
@@ -53,29 +48,44 @@ class Features(nn.Module):
         return self.model.features(image)
 
 
-def learn_turns(
-    model: Model, images: ImageSet, seed: int, *, epochs: int = 2, lr: float = 3e-3, batch_size: int = 64
+def learn_views(
+    model: Model,
+    images: ImageSet,
+    seed: int,
+    *,
+    epochs: int = 30,
+    lr: float = 2e-3,
+    batch_size: int = 256,
+    device: str = "auto",
 ) -> Any:
-    """The features of a copy of a model after it learned the four turns of square images; labels are not looked at.
+    """The features of a copy of a model after SimCLR on images of one size; labels are not looked at.
+
+    The projection (two layers, thrown away afterwards) and the optimiser are those of
+    :func:`kintsugi.training.self_supervised.train_encoder`, which learns with a net of its own.
 
     Raises:
-        BadData: the images are not square, or there are none.
+        BadData: there are fewer than two images.
     """
-    pixels = np.concatenate([image for _, image in images.stream(1024)] or [np.zeros((0, 1, 1, 3), np.uint8)])
-    if not len(pixels) or pixels.shape[1] != pixels.shape[2]:
-        raise BadData(f"Images of shape {pixels.shape} cannot be turned:", "give square images.")
-    turned = np.concatenate([np.rot90(pixels, k, axes=(1, 2)) for k in range(4)])
-    turns = ImageSet.from_arrays(np.ascontiguousarray(turned), np.repeat(np.arange(4), len(pixels)), TURNS)
-    encoder = Features(copy.deepcopy(model), "turns")
+    if len(images) < 2:
+        raise BadData(f"There are {len(images)} images:", "a net learns to tell images apart, so give two or more.")
+    encoder = Features(copy.deepcopy(model), "views")
+    pixels = images.source.read(int(images.rows[0]))
     with torch.no_grad():
-        width = encoder.eval()(torch.zeros(1, 3, *pixels.shape[1:3])).shape[1]
+        width = encoder.eval()(torch.zeros(1, 3, *pixels.shape[:2])).shape[1]
     with seeded(torch_rng(seed, "head")):
-        net = nn.Sequential(encoder, nn.Linear(width, 4))
-    how = Training(epochs=epochs, lr=lr, batch_size=batch_size, device="cpu")
-    fit(net, turns, ERM(), how=how, rng=seed)
-    return encoder.eval()
+        head = nn.Sequential(nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, PROJECTED))
+    how = Training(
+        epochs=epochs,
+        lr=lr,
+        batch_size=min(batch_size, len(images)),
+        weight_decay=1e-4,
+        warmup=10,
+        device=device,
+    )
+    fit(nn.Sequential(encoder, head), images, SimCLR(), how=how, rng=seed)
+    return encoder.cpu().eval()
 
 
-def small_model(seed: int, *, width: int = 8) -> TorchModel:
+def small_model(seed: int, *, width: int = 32) -> TorchModel:
     """A small net that has learned nothing."""
-    return TorchModel(SmallCNN(4, width=width, rng=torch_rng(seed, "weights")), TURNS).eval()
+    return TorchModel(SmallCNN(2, width=width, rng=torch_rng(seed, "weights")), ("0", "1")).eval()

@@ -53,6 +53,7 @@ CARD = Card(
     code="https://github.com/Digital-Dermatology/SelfClean",
     needs=("features",),
     status="proven",
+    settings=(("fashion", "proven"),),
 )
 
 COPY = 1e-6  # D up to which two vectors are of one picture: what rounding leaves of equal ones

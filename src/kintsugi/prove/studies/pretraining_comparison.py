@@ -26,7 +26,7 @@ from kintsugi.core.randomness import derive, numpy_rng
 from kintsugi.core.verdict import Effect, Verdict
 from kintsugi.models.cache import embed
 from kintsugi.ops.statistics import bootstrap_sums, holm, mcnemar, percentile_interval
-from kintsugi.prove.pretext import learn_turns
+from kintsugi.prove.pretext import learn_views
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,8 +51,8 @@ class PretrainingComparison:
     """Compares two sources.
 
     Args:
-        pretrain: how a copy of a net learns from images; None is to tell which way up they stand
-            (:func:`kintsugi.prove.pretext.learn_turns`).
+        pretrain: how a copy of a net learns from images; None is SimCLR
+            (:func:`kintsugi.prove.pretext.learn_views`).
         column: column that says which of two sources an image is from, empty for images of the target; None for
             ``source``. The first of the two, in alphabetical order, is A.
         targets: train and test part of each target; None takes the data's images without a source, by split.
@@ -80,7 +80,7 @@ class PretrainingComparison:
         require(0 < margin < 1, "margin", margin, "a share between 0 and 1")
         require(penalty > 0, "penalty", penalty, "a number above 0")
         require(draws >= 100, "draws", draws, "100 or more")
-        self.pretrain: Pretrain = learn_turns if pretrain is None else pretrain
+        self.pretrain: Pretrain = learn_views if pretrain is None else pretrain
         self.column, self.targets, self.images, self.seeds = column or "source", targets, images, seeds
         self.margin, self.penalty, self.draws = margin, penalty, draws
 

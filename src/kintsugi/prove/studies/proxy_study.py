@@ -50,6 +50,7 @@ CARD = Card(
     paper="Chrabaszcz et al., A Downsampled Variant of ImageNet as an Alternative to the CIFAR datasets, 2017",
     card=52,
     code="https://github.com/PatrykChrabaszcz/Imagenet32_Scripts",
+    status="not proven",
 )
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)

@@ -36,11 +36,11 @@ def trial(setting: str = "") -> Seeded:
             Claim(NOISE, "accuracy", "garments", ("noise",), margin=0.02),
         ),
         _measure,
-        "Fashion-MNIST's garments on canvases of 36 px; 2000 images pretrain (which way up?), once with a "
+        "Fashion-MNIST's garments on canvases of 36 px; 2000 images pretrain (SimCLR), once with a "
         "sign on 15% of them and once with other images instead; 1000 without a sign train the probe, 2000 test it; "
-        "nothing was tuned",
+        "nothing was tuned, but telling which way up they stand had been tried before: worse than a random encoder",
         seeds=3,
-        settings={"pretraining": "which way up, 2 epochs of the four turns", "probe's C": 1.0},
+        settings={"pretraining": "SimCLR, 30 epochs", "net": "SmallCNN, width 32", "probe's C": 1.0},
     )
 
 

@@ -13,7 +13,7 @@ from kintsugi.core.randomness import draw_seed, numpy_rng
 from kintsugi.data.given import given_file
 from kintsugi.data.imageset import ImageSet
 from kintsugi.models.cache import embed
-from kintsugi.prove.pretext import learn_turns, small_model
+from kintsugi.prove.pretext import learn_views, small_model
 from kintsugi.prove.seeded import Measured, Seeded
 from kintsugi.prove.trial import Claim
 
@@ -49,17 +49,17 @@ def trial(setting: str = "") -> Seeded:
         "prompt_tuning: is it footwear? Accuracy and AUROC on unseen images after few ratings, a tenth of them wrong",
         tuple(claims),
         _measure,
-        "Fashion-MNIST: 2000 training images without labels train an encoder (which way up?), 500 others are rated "
+        "Fashion-MNIST: 2000 training images without labels train an encoder (SimCLR), 500 others are rated "
         "(footwear low, all else high, 10% the wrong way round), 2000 test images are judged by their true classes; "
         "the probe's penalty is chosen by cross-validation on the ratings; prompt_tuning has the paper's settings",
-        settings={"budgets": BUDGETS, "encoder epochs": 2, "probe's C": PENALTIES},
+        settings={"budgets": BUDGETS, "encoder": "SmallCNN of width 32, 30 epochs", "probe's C": PENALTIES},
         seeds=5,
     )
 
 
 def _measure(seed: int, run: Run) -> Measured:
     unlabelled, rated, test = _data(seed)
-    encoder = learn_turns(small_model(seed), unlabelled, seed)
+    encoder = learn_views(small_model(seed), unlabelled, seed)
     both = ImageSet.concat([rated, test])
     space = embed(encoder, both, batch_size=500)
     outputs = Outputs(both.ids, np.full((len(both), 10), 0.1), space)

@@ -46,6 +46,7 @@ CARD = Card(
     paper="Arazo et al., Unsupervised Label Noise Modeling and Loss Correction, ICML 2019, arXiv 1904.11238",
     card=78,
     code="https://github.com/PaulAlbert31/LabelNoiseCorrection",
+    status="proven",
 )
 
 MODES = ("hard", "soft", "dynamic")
