@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kintsugi.api import review_sheet
 from kintsugi.api.answers import Answers
 from kintsugi.api.cleaning import propose
 from kintsugi.core.errors import BadArgument, BadData, MissingDependency
@@ -35,6 +37,7 @@ CHECKS = (
     "group_gaps",
 )
 WHOLE = ("broken_files", "image_quality")  # these want the images that nobody can read as well
+COUNTED = ("label_errors", "confident_learning")  # these say how many labels are wrong, and take a review
 ANSWERED = ("label_errors", "class_overlap", "confident_learning", "aum", "cincer", "simifeat", "beta_mixture")
 
 
@@ -97,6 +100,7 @@ def audit(
     checks: Sequence[str] = CHECKS,
     encoder: Any = None,
     against: ImageSet | None = None,
+    reviewed: str | Path | None = None,
     save: bool = True,
 ) -> Audit:
     """Run the checks.
@@ -112,10 +116,13 @@ def audit(
         encoder: whose features serve the checks; None takes the teacher's (it is the more robust, and did not learn
             from these labels), else that of a self-supervised encoder trained on these images, where there are enough.
         against: older data, with which these are compared.
-        save: write ``findings.parquet``, ``proposed.jsonl`` and ``report.html`` into ``audit/`` of the case's folder.
+        reviewed: a sheet that an earlier audit wrote and a person filled in (:mod:`kintsugi.api.review_sheet`).
+        save: write ``findings.parquet``, ``proposed.jsonl`` and ``report.html`` into ``audit/`` of the case's folder,
+            and, where no check can tell how many labels are wrong, ``review.csv``.
 
     Raises:
         BadArgument: ``checks`` names no auditor.
+        BadData: ``reviewed`` is no sheet of this data.
     """
     from kintsugi.models.encoder import open_encoder
 
@@ -124,6 +131,7 @@ def audit(
     if isinstance(encoder, str):
         encoder = open_encoder(encoder, device=case.device)
     whole = case.data if data is None else data
+    said = None if reviewed is None else review_sheet.read(reviewed, whole)
     answers = Answers(case, whole, encoder)
     order = [*sorted(checks, key=lambda name: CHECKS.index(name) if name in CHECKS else len(CHECKS))]
     found: list[Findings] = []
@@ -134,7 +142,8 @@ def audit(
             if name in ANSWERED and outputs is None:
                 continue
             auditor = find(name, "auditor").load()
-            made = auditor(against, encoder=answers.encoder) if name == "against" else auditor()
+            given = {"reviewed": said} if name in COUNTED else {}
+            made = auditor(against, encoder=answers.encoder) if name == "against" else auditor(**given)
             found.append(made(looked, outputs, numpy_rng(case.seed, "audit", name)))
         except (BadArgument, BadData, MissingDependency) as error:
             undone.append((name, str(error)))
@@ -146,6 +155,8 @@ def audit(
 
         audited(case, whole, result).save(case.run.sub("audit"))
         propose(case.run.sub("audit"), whole, result.flagged)
+        if any(each.card in COUNTED and each.summary.count is None for each in found):
+            review_sheet.draw(case.run.sub("audit"), whole, numpy_rng(case.seed, "audit", review_sheet.SHEET))
     return result
 
 

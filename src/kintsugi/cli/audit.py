@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   kintsugi audit photos/ --model timm:resnet18 --out audit-1
   kintsugi audit waterbirds/metadata.csv --label y --split split --attribute place --json
   kintsugi audit new-photos/ --against photos/
+  kintsugi audit photos/ --reviewed audit-1/audit/review.csv
   kintsugi audit photos/ --apply audit-1/audit/proposed.jsonl --out photos-clean
   kintsugi audit photos-clean --undo photos-clean/patch.json --out photos-again
 """
@@ -32,6 +33,9 @@ def options(parser: argparse.ArgumentParser) -> None:
         help="auditors to run, comma-separated, as `kintsugi methods` names them; the usual ones if not given",
     )
     parser.add_argument("--against", metavar="OLD", help="older data: say what of the new repeats or contradicts it")
+    parser.add_argument(
+        "--reviewed", metavar="SHEET", help="review.csv of an earlier audit, filled in: how many labels are wrong"
+    )
     parser.add_argument("--apply", metavar="DECISIONS", help="write a cleaned copy (a new table, same pixels) to --out")
     parser.add_argument("--undo", metavar="PATCH", help="write a cleaned copy as it was before its patch to --out")
     parser.add_argument("--check", action="store_true", help="exit with 1 when anything is flagged")
@@ -69,9 +73,10 @@ def run(args: argparse.Namespace) -> int:
             )
         with case.run.locked():
             old = None if args.against is None else case_of(args, args.against).data
-            result = case.audit(checks=checks, encoder=args.encoder, against=old)
+            result = case.audit(checks=checks, encoder=args.encoder, against=old, reviewed=args.reviewed)
     left_out = len(case.data.problems.left_out)
-    proposed = case.run.path("audit/proposed.jsonl")
+    proposed, sheet = case.run.path("audit/proposed.jsonl"), case.run.path("audit/review.csv")
+    unsaid = sheet.exists() and args.reviewed is None
     lines = [f"{len(case.data)} images, {len(case.data.classes)} classes, {left_out} left out"]
     for each in result.findings:
         count = each.summary.count
@@ -89,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
         f"all findings: {case.run.path('audit/findings.parquet')}",
         f"report: {case.run.path('audit/report.html')}",
         *([f"what a rule would do: {proposed} (change it, then --apply it)"] if proposed.exists() else []),
+        *([f"200 labels to look at: {sheet} (write right, wrong or unsure, then --reviewed it)"] if unsaid else []),
     ]
     answer(args, result, lines, case)
     if result.undone:

