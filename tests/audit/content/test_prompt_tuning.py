@@ -69,9 +69,9 @@ def test_one_step_is_the_gradient_of_the_papers_loss():
         more[place] += step
         less[place] -= step
         gradient[place] = (loss(more) - loss(less)) / (2 * step)
-    found = Tuning(scale=7.0, epochs=1, lr=0.2).tune(space, level, start)
+    found = Tuning(scale=7.0, epochs=1, lr=0.2).tune(space, level, start)[-1]
     np.testing.assert_allclose(found, unit(v - 0.2 * gradient), atol=1e-5)
-    longer = Tuning(scale=7.0, epochs=200, lr=0.2).tune(space, level, start)
+    longer = Tuning(scale=7.0, epochs=200, lr=0.2).tune(space, level, start)[-1]
     np.testing.assert_allclose(np.linalg.norm(longer, axis=1), 1.0, atol=1e-9)
     assert loss(longer) < loss(found) < loss(v)
 
@@ -172,3 +172,17 @@ def test_the_data_sheet_holds_the_queue(digits, tmp_path):
     nothing = PromptTuning()(digits, None, np.random.default_rng(0))
     write_data_sheet(tmp_path / "none.json", digits, nothing, concept="is a zero")
     assert not json.loads((tmp_path / "none.json").read_text())["answered"]
+
+
+def test_tuning_stops_before_it_learns_wrong_ratings(digits):
+    given = ratings(digits, 60)
+    for name in list(given)[::5]:
+        given[name] = 6.0 - given[name]
+    said = Outputs(digits.ids, np.full((len(digits), 10), 0.1), digits.source.image.reshape(len(digits), -1) / 255.0)
+    kept = digits.labels != 4
+    right = {}
+    for early in (True, False):
+        rated = PromptTuning(ratings=given, early=early).rate(digits, said, np.random.default_rng(0))
+        right[early] = ((rated.prob[:, 0] > 0.5) == (digits.labels == 0))[kept].mean()
+        assert ("Tuning took 300 of 300 steps" in rated.notes[0]) is not early
+    assert right[True] > right[False] + 0.05

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Start = Callable[[NDArray[np.int64]], NDArray[Any]]  # rows that may be used, to the vectors tuning starts from
 
 BLOCK = 65_536  # embeddings rated at a time
+STOPS = (0, 1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500)  # steps after which tuning may end
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Tuning:
 
     Attributes:
         scale: what cosines are multiplied by; without it the softmax hardly moves and learning stalls.
-        epochs: steps over all ratings.
+        epochs: steps over all ratings, at most.
         lr: of gradient descent.
         momentum: of gradient descent.
     """
@@ -38,19 +39,27 @@ class Tuning:
     lr: float = 0.01
     momentum: float = 0.9
 
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """Steps after which tuning may end: some of the first, fewer later, and the last."""
+        return (*(stop for stop in STOPS if stop < self.epochs), self.epochs)
+
     def tune(self, space: NDArray[Any], level: NDArray[np.int64], start: NDArray[Any]) -> NDArray[np.float64]:
-        """Unit vectors ``[L, D]`` that fit embeddings ``[R, D]`` of known levels, from ``start``."""
+        """Unit vectors ``[S, L, D]`` that fit embeddings ``[R, D]`` of known levels, from ``start``, at every stop."""
         image = torch.from_numpy(unit(space)).double()
         target = torch.from_numpy(level)
         vectors = functional.normalize(torch.from_numpy(np.asarray(start, dtype=np.float64)), dim=1).requires_grad_()
         optimizer = torch.optim.SGD([vectors], lr=self.lr, momentum=self.momentum)
-        for _ in range(self.epochs):
+        kept = []
+        for step in range(self.epochs + 1):
+            if step in self.stops:
+                kept.append(vectors.detach().numpy().copy())
             optimizer.zero_grad()
             functional.cross_entropy(self.scale * image @ functional.normalize(vectors, dim=1).T, target).backward()
             optimizer.step()
             with torch.no_grad():
                 vectors.copy_(functional.normalize(vectors, dim=1))
-        return vectors.detach().numpy()
+        return np.stack(kept)
 
     def rate(self, space: NDArray[Any], vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         """p of each level, float64 ``[N, L]``; NaN rows stay NaN."""
@@ -63,6 +72,21 @@ class Tuning:
         return prob
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """What ratings that tuning did not see say.
+
+    Attributes:
+        stop: place of the stop after which they are rated best; the last where nothing can be told.
+        report: figures at that stop, empty where nothing can be told.
+        notes: why there are none.
+    """
+
+    stop: int
+    report: dict[str, float]
+    notes: tuple[str, ...] = ()
+
+
 def held_out(
     how: Tuning,
     space: NDArray[Any],
@@ -72,11 +96,14 @@ def held_out(
     cut: float,
     splits: int,
     rng: np.random.Generator,
-) -> tuple[dict[str, float], list[str]]:
-    """Figures on ratings that tuning did not see: without the middle, and over the full range.
+    *,
+    early: bool = True,
+) -> HeldOut:
+    """When to stop, and figures on ratings that tuning did not see: without the middle, and over the full range.
 
     Ratings between the levels are never tuned on and are rated by every split; a tenth of the others is held out in
-    each. Figures are of the mean p over the splits an image was held out in.
+    each. The stop has the least mean cross-entropy of held-out levels; of equal ones the first. Figures are of the mean
+    p over the splits an image was held out in.
 
     Args:
         how: the tuning.
@@ -87,34 +114,46 @@ def held_out(
         cut: rating that parts the full range.
         splits: number of splits.
         rng: draws them.
-
-    Returns:
-        The figures, and why there are none where there are none.
+        early: whether tuning may stop before its last step.
     """
-    from scipy.stats import spearmanr
-    from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedShuffleSplit
 
+    last = len(how.stops) - 1
     used, middle = np.flatnonzero(level >= 0), np.flatnonzero((level < 0) & np.isfinite(rating))
     levels = int(level.max()) + 1
     held = max(levels, -(-len(used) // 10))
     if np.bincount(level[used]).min() < 2 or len(used) - held < levels:
-        return {}, ["Cannot tell how good the ratings are: a level has fewer than two rated images."]
-    total, times = np.zeros((len(level), levels)), np.zeros(len(level))
+        why = "Cannot tell how good the ratings are, nor when to stop: a level has fewer than two rated images."
+        return HeldOut(last, {}, (why,))
+    total, times = np.zeros((last + 1, len(level), levels)), np.zeros(len(level))
+    loss = np.zeros(last + 1)
     shuffle = StratifiedShuffleSplit(splits, test_size=held, random_state=draw_seed(rng) % 2**32)
     for train, test in track(list(shuffle.split(used, level[used])), "held-out ratings"):
         rows = np.concatenate([used[test], middle])
-        total[rows] += how.rate(space[rows], how.tune(space[used[train]], level[used[train]], start(used[train])))
+        tuned = how.tune(space[used[train]], level[used[train]], start(used[train]))
+        made = np.stack([how.rate(space[rows], vectors) for vectors in tuned])
+        own = made[:, np.arange(len(test)), level[used[test]]]
+        loss -= np.log(np.maximum(own, 1e-12)).mean(axis=1)
+        total[:, rows] += made
         times[rows] += 1
+    stop = int(loss.argmin()) if early else last
     seen = np.flatnonzero(times)
-    prob = total[seen] / times[seen, None]
-    kept, first = level[seen] >= 0, prob[:, 0]
-    below, worst = rating[seen] < cut, level[seen] == 0
-    report = {"accuracy without the middle": float((prob[kept].argmax(1) == level[seen][kept]).mean())}
+    return HeldOut(stop, _figures(total[stop][seen] / times[seen, None], rating[seen], level[seen], cut))
+
+
+def _figures(
+    prob: NDArray[np.float64], rating: NDArray[np.float64], level: NDArray[np.int64], cut: float
+) -> dict[str, float]:
+    from scipy.stats import spearmanr
+    from sklearn.metrics import roc_auc_score
+
+    kept, first = level >= 0, prob[:, 0]
+    below, worst = rating < cut, level == 0
+    report = {"accuracy without the middle": float((prob[kept].argmax(1) == level[kept]).mean())}
     if 0 < worst[kept].sum() < kept.sum():
         report["AUROC without the middle"] = float(roc_auc_score(worst[kept], first[kept]))
     if 0 < below.sum() < len(below):
         report["AUROC over all ratings"] = float(roc_auc_score(below, first))
-    if np.ptp(first) > 0 and np.ptp(rating[seen]) > 0:
-        report["rank correlation over all ratings"] = float(spearmanr(-rating[seen], first).statistic)
-    return report, []
+    if np.ptp(first) > 0 and np.ptp(rating) > 0:
+        report["rank correlation over all ratings"] = float(spearmanr(-rating, first).statistic)
+    return report

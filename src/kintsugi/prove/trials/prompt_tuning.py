@@ -72,7 +72,7 @@ def _measure(seed: int, run: Run) -> Measured:
         chosen = _stratified(said, count, rng)
         given = {rated.ids[k]: float(rating[k]) for k in chosen}
         for arm, start in STARTS.items():
-            auditor = PromptTuning(ratings=given, init=start, splits=2)
+            auditor = PromptTuning(ratings=given, init=start)
             prob = auditor.rate(both, outputs, numpy_rng(seed, row, arm)).prob[RATED:, 0]
             yield row, arm, _scores(prob, truth)
         still = PromptTuning(ratings=given, init="means", splits=2, epochs=1, lr=1e-12)
