@@ -44,6 +44,7 @@ CARD = Card(
     paper="Asano et al., PASS: An ImageNet replacement for self-supervised pretraining without humans, NeurIPS 2021",
     card=108,
     code="https://github.com/yukimasano/PASS",
+    status="not proven",
 )
 
 

@@ -37,7 +37,9 @@ CARD = Card(
     title="agreement of two views of an image against all other images, without labels",
     paper="Chen, Kornblith, Norouzi, Hinton, A Simple Framework for Contrastive Learning, ICML 2020, arXiv 2002.05709",
     card=111,
-    code="google-research/simclr",
+    code="https://github.com/google-research/simclr",
+    status="not proven",
+    settings=(("fashion", "not proven"),),
 )
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
