@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 OUT    ?= demo-out
 
-.PHONY: demo test lint format types docs clean
+.PHONY: demo test lint format types docs peers clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -33,5 +33,11 @@ types: $(READY)
 docs: $(READY)  ## write the method catalogue anew from the cards
 	$(BIN)/kintsugi methods --write docs/methods
 
+peers: benchmarks/peers.txt  ## the libraries that benchmarks measure against, and this one, in .venv-peers
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	.venv-peers/bin/python -m pip install --quiet --constraint benchmarks/peers-constraints.txt -r benchmarks/peers.txt
+	.venv-peers/bin/python -m pip install --quiet --constraint constraints.txt --editable .
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -2,9 +2,7 @@
 
 Both libraries must be importable; some peers pin old libraries, so they live in an environment of their own:
 
-    python -m venv .venv-peers
-    .venv-peers/bin/pip install -r benchmarks/peers.txt
-    .venv-peers/bin/pip install -e .
+    make peers
     .venv-peers/bin/python benchmarks/label_issues.py [--rounds 5] [--json]
 
 Rounds alternate between the libraries; times are medians. cleanlab runs at its defaults and at the best of its settings
