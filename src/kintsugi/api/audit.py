@@ -123,7 +123,8 @@ def audit(
         find(name, "auditor")
     if isinstance(encoder, str):
         encoder = open_encoder(encoder, device=case.device)
-    whole = case.data if data is None else data
+    data = case.data if data is None else data
+    whole = data.remembering()  # most checks look at the pixels, which are decoded once where memory allows
     answers = Answers(case, whole, encoder)
     order = [*sorted(checks, key=lambda name: CHECKS.index(name) if name in CHECKS else len(CHECKS))]
     found: list[Findings] = []
@@ -144,8 +145,8 @@ def audit(
     if save and found:
         from kintsugi.api.account import audited
 
-        audited(case, whole, result).save(case.run.sub("audit"))
-        propose(case.run.sub("audit"), whole, result.flagged)
+        audited(case, data, result).save(case.run.sub("audit"))
+        propose(case.run.sub("audit"), data, result.flagged)
     return result
 
 
