@@ -94,7 +94,7 @@ def audit(folder: Path, checks: list[str], seconds: dict[str, list[tuple[float, 
     from kintsugi.data.formats import open_data
 
     with timed(seconds, "open the folder"):
-        data = open_data(str(folder / "images"))
+        data = open_data(str(folder / "images")).remembering()  # as the audit does
         with np.load(folder / "given.npz") as held:
             outputs = Outputs(data.ids, held["prob"], held["features"], source="ResNet-20")
     for check in checks:

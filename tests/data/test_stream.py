@@ -13,6 +13,7 @@ from kintsugi.core.errors import BadArgument, BadData
 from kintsugi.data.encoded import Files
 from kintsugi.data.imageset import ImageSet
 from kintsugi.data.source import ArraySource, Joined
+from kintsugi.data.stream import resized
 
 
 def files(root, count=20, broken=()):
@@ -64,6 +65,30 @@ def test_mixed_sizes_need_a_size(tmp_path):
     for fit in ("crop", "pad", "squash"):
         ((_, images),) = data.stream(size=(4, 7), fit=fit)
         assert images.shape == (2, 4, 7, 3)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_mixed_sizes_are_given_out_by_size_where_that_is_wanted(tmp_path, workers):
+    shapes = [(5, 5), (6, 9), (5, 5), (6, 9), (9, 6), (5, 5)]
+    paths = [put(tmp_path / f"{k}.png", encoded(image(k, *shape))) for k, shape in enumerate(shapes)]
+    table = pa.table({"id": list("abcdef"), "label": pa.array([0] * 6, pa.int64())})
+    data = ImageSet(Files(paths), table, ["thing"])
+    made = list(data.stream(4, mixed=True, workers=workers))
+    assert [rows.tolist() for rows, _ in made] == [[0, 2], [1, 3], [4], [5]]
+    for rows, found in made:
+        assert np.array_equal(found, np.stack([image(row, *shapes[row]) for row in rows]))
+    small = list(data.stream(6, size=(6, 8), fit="squash", enlarge=False, mixed=True, workers=workers))
+    assert [rows.tolist() for rows, _ in small] == [[0, 2, 5], [1, 3, 4]]
+    assert np.array_equal(small[0][1][1], image(2, 5, 5))
+    assert np.array_equal(small[1][1][2], resized(image(4, 9, 6), (6, 8), "squash"))
+
+
+def test_arrays_that_are_small_enough_are_not_enlarged():
+    pixels = np.stack([image(k) for k in range(3)])
+    data = ImageSet.from_arrays(pixels, [0] * 3)
+    for size, expected in (((12, 99), (12, 16)), ((11, 16), (11, 16)), ((99, 15), (99, 15))):
+        ((_, found),) = data.stream(size=size, fit="squash", enlarge=False)
+        assert found.shape == (3, *expected, 3)
 
 
 class Counting:

@@ -1,11 +1,14 @@
 """The encoder: kept by content, blind to labels, the same on being asked again, and better than none."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
 from kintsugi.core.errors import BadArgument, BadData
+from kintsugi.core.progress import shown
 from kintsugi.core.run import Run
 from kintsugi.data.imageset import ImageSet
 from kintsugi.models.cache import embed
@@ -56,14 +59,45 @@ def test_interrupted_work_goes_on_to_the_same_weights(tmp_path, monkeypatch):
 
 def test_the_clock_chooses_the_epochs_and_the_run_keeps_them(tmp_path, monkeypatch):
     data = digits(64)
-    for seconds, epochs in ((4.0, 7), (100.0, 1), (1e-4, 60)):
+    for seconds, epochs, steps in ((4.0, 5, None), (24.1, None, 1), (1e-4, 60, None)):
         monkeypatch.setattr(self_supervised, "_seconds_a_step", lambda *given, each=seconds: each)
-        kept = Run(tmp_path / str(epochs))
+        kept = Run(tmp_path / str(seconds))
         plan = self_supervised._planned(Tower(16), data, None, kept, "cpu")
-        assert plan["epochs"] == epochs  # within half a minute, the least that is allowed
-        assert plan["minutes"] == pytest.approx(epochs * seconds / 60)
+        assert (plan["epochs"], plan["steps"]) == (epochs, steps)  # four fifths of half a minute, the least there is
+        assert plan["minutes"] == pytest.approx((epochs or steps) * seconds / 60)
         monkeypatch.setattr(self_supervised, "_seconds_a_step", None)
         assert self_supervised._planned(Tower(16), data, None, kept, "cpu") == plan
+
+
+def test_large_sets_on_slow_machines_are_seen_in_part(monkeypatch):
+    small = ImageSet.from_arrays(np.zeros((10_000, 16, 16), np.uint8), [0] * 10_000)
+    for seconds, spent, epochs, steps in (
+        (1.0, 0, 5, None),
+        (1.0, 100, 3, None),
+        (7.0, 0, None, 32),
+        (7.0, 999, None, 1),
+    ):
+        monkeypatch.setattr(self_supervised, "_seconds_a_step", lambda *given, each=seconds: each)
+        plan = self_supervised._planned(Tower(16), small, None, Run(None), "cpu", spent)
+        assert (plan["epochs"], plan["steps"]) == (epochs, steps)
+        assert plan["minutes"] <= 4 or spent
+
+
+def test_training_ends_when_its_time_is_up_and_both_are_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(self_supervised, "_seconds_a_step", lambda *given: 1e-3)  # far too sure of itself
+    monkeypatch.setattr(self_supervised, "LEAST", 0.5)
+    monkeypatch.setattr(self_supervised, "SECONDS", 0.5)
+    data, run = digits(64), Run(tmp_path)
+    with shown():
+        started = time.monotonic()
+        encoder = train_encoder(data, size=16, run=run, device="cpu")
+        took = time.monotonic() - started
+    said = capsys.readouterr().err
+    assert "Training an encoder of 64 images: 60 epochs, about 0.0 minutes, at most 0.0." in said
+    assert "The encoder's time is up after" in said
+    assert took < 3
+    assert np.isfinite(embed(encoder, data)).all()
+    assert train_encoder(data, size=16, run=run, device="cpu").fingerprint == encoder.fingerprint
 
 
 def test_sizes_and_colours_may_be_mixed():

@@ -130,8 +130,9 @@ def audit(
         find(name, "auditor")
     if isinstance(encoder, str):
         encoder = open_encoder(encoder, device=case.device)
-    whole = case.data if data is None else data
-    said = None if reviewed is None else review_sheet.read(reviewed, whole)
+    data = case.data if data is None else data
+    said = None if reviewed is None else review_sheet.read(reviewed, data)
+    whole = data.remembering()  # most checks look at the pixels, which are decoded once where memory allows
     answers = Answers(case, whole, encoder)
     order = [*sorted(checks, key=lambda name: CHECKS.index(name) if name in CHECKS else len(CHECKS))]
     found: list[Findings] = []
@@ -153,10 +154,10 @@ def audit(
     if save and found:
         from kintsugi.api.account import audited
 
-        audited(case, whole, result).save(case.run.sub("audit"))
-        propose(case.run.sub("audit"), whole, result.flagged)
+        audited(case, data, result).save(case.run.sub("audit"))
+        propose(case.run.sub("audit"), data, result.flagged)
         if any(each.card in COUNTED and each.summary.count is None for each in found):
-            review_sheet.draw(case.run.sub("audit"), whole, numpy_rng(case.seed, "audit", review_sheet.SHEET))
+            review_sheet.draw(case.run.sub("audit"), data, numpy_rng(case.seed, "audit", review_sheet.SHEET))
     return result
 
 

@@ -78,6 +78,13 @@ def shown(enabled: bool = True) -> Iterator[None]:
             _shown.reset(token)
 
 
+def say(text: str) -> None:
+    """A sentence that stays, for what must be known before long work starts; shown where progress is."""
+    bar = _shown.get()
+    if bar is not None:
+        bar.console.print(text, markup=False, highlight=False)
+
+
 @contextlib.contextmanager
 def task(name: str, total: int | None = None) -> Iterator[Tracker]:
     """Track one piece of long work; shows a bar only inside :func:`shown`."""

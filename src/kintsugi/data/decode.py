@@ -37,6 +37,9 @@ _one_large = threading.Lock()
 # thumbnails use 2; at 3 its documentation calls the difference invisible).
 _SLACK = 3.0
 
+# Files up to this size are read in one go before they are decoded: many small reads cost more than a small file does.
+_AT_ONCE = 2**20
+
 # Image files that not every Pillow decodes: never taken for "other files" by their names.
 FOREIGN = frozenset((".avif", ".heic", ".heif", ".jxl"))
 
@@ -45,6 +48,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 T = TypeVar("T")
 Note = Callable[[str, str], None]
+Sized = Callable[[int, int], None]
 Content = bytes | memoryview | Path
 
 
@@ -79,14 +83,24 @@ def header(content: Content, where: str) -> Header:
 
 
 def decode(
-    content: Content, where: str, *, enough: tuple[int, int] | None = None, note: Note | None = None
+    content: Content,
+    where: str,
+    *,
+    enough: tuple[int, int] | None = None,
+    note: Note | None = None,
+    sized: Sized | None = None,
 ) -> NDArray[np.uint8]:
     """One image as uint8 ``[H, W, 3]``; see :func:`picture`."""
-    return np.asarray(picture(content, where, enough=enough, note=note))
+    return np.asarray(picture(content, where, enough=enough, note=note, sized=sized))
 
 
 def picture(
-    content: Content, where: str, *, enough: tuple[int, int] | None = None, note: Note | None = None
+    content: Content,
+    where: str,
+    *,
+    enough: tuple[int, int] | None = None,
+    note: Note | None = None,
+    sized: Sized | None = None,
 ) -> Image.Image:
     """One image, upright, as a Pillow picture of mode RGB.
 
@@ -96,6 +110,7 @@ def picture(
         enough: (height, width) it will be resized to: larger images may be shrunk while loading, never below
             three times this size.
         note: called with (reason, detail) about oddities that do no harm, such as a mislabelled extension.
+        sized: called with the height and width that the header states, before orientation.
 
     Raises:
         BadImage: with reason ``empty``, ``missing``, ``unreadable``, ``not an image``, ``bomb``, ``truncated``,
@@ -103,6 +118,8 @@ def picture(
     """
 
     def work(opened: Image.Image) -> Image.Image:
+        if sized is not None:
+            sized(opened.height, opened.width)
         if note is not None and isinstance(content, Path):
             _check_extension(content, str(opened.format), note)
         return upright_rgb(opened, enough, note)
@@ -112,7 +129,7 @@ def picture(
 
 def decode_with(work: Callable[[Image.Image], T], content: Content, where: str) -> T:
     """Open an image and do ``work`` on it, with everything a codec may raise turned into one :class:`BadImage`."""
-    opened = _opened(content, where)
+    opened = _opened(content, where, _AT_ONCE)
     turn = _one_large if opened.width * opened.height > _LARGE_PIXELS else nullcontext()
     with opened, turn:
         try:
@@ -125,13 +142,17 @@ def decode_with(work: Callable[[Image.Image], T], content: Content, where: str) 
             raise BadImage(where, _reason(error), str(error) or type(error).__name__) from error
 
 
-def _opened(content: Content, where: str) -> Image.Image:
-    """Identify an image without decoding it."""
+def _opened(content: Content, where: str, at_once: int = 0) -> Image.Image:
+    """Identify an image without decoding it; files of up to ``at_once`` bytes are read whole."""
     try:
-        stream: IO[bytes] | Path = content if isinstance(content, Path) else BytesIO(content)
-        size = stream.stat().st_size if isinstance(stream, Path) else len(content)  # type: ignore[arg-type]
+        size = content.stat().st_size if isinstance(content, Path) else len(content)
         if not size:
             raise BadImage(where, "empty", "it has no bytes")
+        stream: IO[bytes] | Path
+        if isinstance(content, Path):
+            stream = content if size > at_once else BytesIO(content.read_bytes())
+        else:
+            stream = BytesIO(content)
         opened = Image.open(stream)
     except BadImage:
         raise
@@ -181,23 +202,26 @@ def upright_rgb(opened: Image.Image, enough: tuple[int, int] | None = None, note
     return image if turn is None else image.transpose(turn)
 
 
-def _floor(picture: Image.Image, enough: tuple[int, int]) -> int:
-    """Whole factor by which a picture can be shrunk and still be ample in either orientation."""
+def shrinkage(height: int, width: int, enough: tuple[int, int]) -> int:
+    """Whole factor by which a picture can be shrunk and still be ample in either orientation: 2 or more, or it stays
+    as it is.
+    """
     side = _SLACK * max(enough)
-    return int(min(picture.width, picture.height) // side)
+    return int(min(width, height) // side)
 
 
 def _draft(opened: Image.Image, enough: tuple[int, int]) -> None:
     """Let the JPEG decoder skip detail; other decoders ignore it."""
-    if (factor := _floor(opened, enough)) >= 2:
+    if (factor := shrinkage(opened.height, opened.width, enough)) >= 2:
         opened.draft(None, (opened.width // factor, opened.height // factor))
 
 
 def _reduced(opened: Image.Image, enough: tuple[int, int] | None) -> Image.Image:
     plain = opened.mode in ("L", "RGB", "RGBA", "CMYK")  # palettes and 16 bit cannot be averaged as they are
-    if enough is None or not plain or (factor := _floor(opened, enough)) < 2 or "transparency" in opened.info:
+    if enough is None or not plain or "transparency" in opened.info:
         return opened
-    return opened.reduce(factor)
+    factor = shrinkage(opened.height, opened.width, enough)
+    return opened if factor < 2 else opened.reduce(factor)
 
 
 _TURNS = {

@@ -7,9 +7,11 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from kintsugi.core.progress import task
 from kintsugi.data.decode import Content, decode, header, picture
@@ -17,7 +19,6 @@ from kintsugi.data.source import BadImage, Problem
 from kintsugi.data.stream import cores
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
 
@@ -52,16 +53,20 @@ class Encoded(ABC):
 
     def read(self, row: int) -> NDArray[np.uint8]:
         """The image, upright, uint8 ``[H, W, 3]``."""
-        return decode(self.encoded(row), self.where(row), note=lambda *why: self._note(row, *why))
+        return decode(self.encoded(row), self.where(row), note=partial(self._note, row), sized=partial(self._size, row))
 
     def picture(self, row: int, enough: tuple[int, int] | None = None) -> Image.Image:
         """The image as a Pillow picture, perhaps shrunk on loading; see :class:`kintsugi.data.source.Pictures`."""
-        return picture(self.encoded(row), self.where(row), enough=enough, note=lambda *why: self._note(row, *why))
+        note, sized = partial(self._note, row), partial(self._size, row)
+        return picture(self.encoded(row), self.where(row), enough=enough, note=note, sized=sized)
 
     def shape(self, row: int) -> tuple[int, int]:
-        """(height, width) as stored, before orientation, from the header alone."""
-        found = header(self.encoded(row), self.where(row))
-        return found.height, found.width
+        """(height, width) as stored, before orientation: from the header, or remembered from decoding."""
+        height, width = self._sizes[row].tolist()
+        if height == 0:
+            found = header(self.encoded(row), self.where(row))
+            self._size(row, height := found.height, width := found.width)
+        return height, width
 
     def content(self, row: int) -> bytes:
         """The encoded image as it is."""
@@ -73,6 +78,14 @@ class Encoded(ABC):
 
     def _note(self, row: int, reason: str, detail: str) -> None:
         self.notes[row] = Problem("", self.where(row), reason, detail, kept=True)
+
+    def _size(self, row: int, height: int, width: int) -> None:
+        self._sizes[row] = height, width
+
+    @cached_property
+    def _sizes(self) -> NDArray[np.int32]:
+        """(height, width) of the images whose headers were read, 0 of the others."""
+        return np.zeros((len(self), 2), dtype=np.int32)
 
     def digest(self, row: int) -> bytes:
         """16 bytes that name the encoded image, read once and then remembered; empty where it cannot be had."""

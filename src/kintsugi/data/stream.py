@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from kintsugi.core.errors import BadData, one_of, require
+from kintsugi.data.remembered import Remembered
 from kintsugi.data.source import BadImage, Problem, picture_of
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def stream(
     *,
     size: tuple[int, int] | None = None,
     fit: str = "crop",
+    mixed: bool = False,
+    enlarge: bool = True,
     workers: int | None = None,
     order: Iterable[Sequence[int]] | None = None,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
@@ -74,8 +77,10 @@ def stream(
     Args:
         data: the image set.
         batch_size: images a batch; ignored when ``order`` is given.
-        size: (height, width); None keeps the images' own size, which must then be the same for all.
+        size: (height, width); None keeps the images' own size.
         fit: ``crop``, ``squash`` or ``pad``.
+        mixed: images of a batch may differ in size: those of one size are given out together, in order of the first.
+        enlarge: False leaves images that are no larger than ``size``, either way, as they are.
         workers: decoding threads; None takes one a core, 0 decodes in this thread.
         order: index batches, such as a sampler's; None walks once over the set. Read two batches ahead.
 
@@ -84,7 +89,7 @@ def stream(
 
     Raises:
         BadArgument: a parameter is not allowed.
-        BadData: the images of a batch differ in size and ``size`` is None.
+        BadData: the images of a batch differ in size, and ``mixed`` is False.
     """
     one_of("fit", fit, FITS)
     require(batch_size >= 1, "batch_size", batch_size, "a whole number from 1")
@@ -93,9 +98,9 @@ def stream(
     size = None if size is None else (int(size[0]), int(size[1]))
     plan = order if order is not None else np.split(np.arange(len(data)), range(batch_size, len(data), batch_size))
     batches = (np.asarray(rows, dtype=np.int64) for rows in plan)
-    decoder = _Decoder(data, size, fit)
+    decoder = _Decoder(data, size, fit, mixed, enlarge)
     gather: Gather | None = getattr(data.source, "gather", None)
-    if gather is not None and len(data) and size in (None, gather(data.rows[:1]).shape[1:3]):
+    if gather is not None and len(data) and decoder.keeps(gather(data.rows[:1]).shape[1:3]):
         return _gathered(data, batches, gather)
     threads = cores() if workers is None else workers
     return decoder.inline(batches) if threads == 0 else decoder.parallel(batches, threads)
@@ -123,8 +128,14 @@ def _gathered(data: ImageSet, batches: Iterable[NDArray[np.int64]], gather: Gath
 class _Decoder:
     """One pass over an image set."""
 
-    def __init__(self, data: ImageSet, size: tuple[int, int] | None, fit: str) -> None:
-        self.data, self.size, self.fit = data, size, fit
+    def __init__(self, data: ImageSet, size: tuple[int, int] | None, fit: str, mixed: bool, enlarge: bool) -> None:
+        self.data, self.size, self.fit, self.mixed, self.enlarge = data, size, fit, mixed, enlarge
+
+    def keeps(self, shape: tuple[int, ...]) -> bool:
+        """Whether images of this height and width are given out as they are."""
+        if self.size is None or self.size == shape:
+            return True
+        return not self.enlarge and shape[0] <= self.size[0] and shape[1] <= self.size[1]
 
     def inline(self, batches: Iterable[NDArray[np.int64]]) -> Iterator[Pair]:
         for rows in batches:
@@ -155,7 +166,13 @@ class _Decoder:
         try:
             if self.size is None:
                 return self.data.source.read(row)
-            return resized(picture_of(self.data.source, row, self.size), self.size, self.fit)
+            source = self.data.source
+            if isinstance(source, Remembered):
+                pixels = source.pixels(row, self.size)
+                return pixels if self.keeps(pixels.shape[:2]) else resized(pixels, self.size, self.fit)
+            picture = picture_of(source, row, self.size)
+            kept = self.keeps((picture.height, picture.width))
+            return np.asarray(picture) if kept else resized(picture, self.size, self.fit)
         except BadImage as error:
             return error
 
@@ -169,7 +186,12 @@ class _Decoder:
                 images.append(image)
         if not kept:
             return
-        shapes = {image.shape for image in images}
+        shapes = dict.fromkeys(image.shape for image in images)
+        if self.mixed:
+            for shape in shapes:
+                alike = [place for place, image in enumerate(images) if image.shape == shape]
+                yield np.array([kept[place] for place in alike]), np.stack([images[place] for place in alike])
+            return
         if len(shapes) > 1:
             some = ", ".join(f"{height} x {width}" for height, width, _ in sorted(shapes)[:3])
             raise BadData(

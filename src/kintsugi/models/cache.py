@@ -14,6 +14,7 @@ import torch
 from kintsugi.core.errors import BadData, require
 from kintsugi.core.files import write_with
 from kintsugi.core.progress import task
+from kintsugi.data.remembered import Remembered
 from kintsugi.data.source import ArraySource, Contents, Joined
 from kintsugi.data.stream import none_read
 from kintsugi.models.predict import as_images, batches, evaluating
@@ -100,7 +101,7 @@ def content_keys(data: ImageSet) -> list[bytes]:
 
 
 def _key(source: Source, row: int) -> bytes:
-    if isinstance(source, Joined):
+    if isinstance(source, Joined | Remembered):
         return _key(*source.find(row))
     if isinstance(source, Contents):
         if digest := source.digest(row):  # if there is none, decoding meets the bad image again, and records it

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import time
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from torch import nn
 
 from kintsugi.core.errors import BadData, require
 from kintsugi.core.files import read_json, write_json
-from kintsugi.core.progress import task
+from kintsugi.core.progress import say, task
 from kintsugi.core.randomness import numpy_rng, torch_rng
 from kintsugi.core.run import Run
 from kintsugi.data.imageset import ImageSet
@@ -51,7 +52,8 @@ EPOCHS = (
     2,
     1,
 )  # coarse, so that small differences in speed change nothing
-SECONDS = 300.0  # that 10,000 images may take
+SECONDS, LEAST = 300.0, 30.0  # that 10,000 images may take, and that any number may
+SPARE = 0.2  # share of it that is not planned for: other work comes and goes, checkpoints are written
 MEAN, STD = (0.5,) * 3, (0.25,) * 3
 
 
@@ -66,10 +68,12 @@ def train_encoder(
 ) -> TowerEncoder:
     """Train an encoder on these images; labels are not looked at.
 
-    Unless ``epochs`` says how long, a few steps are timed on this machine, and as many epochs are chosen as fit into
-    five minutes for 10,000 images (in proportion for fewer or more, never under half a minute), at most 60. What was
-    chosen is shown with the progress and kept in the run, so that interrupted work goes on as it began. A run that has
-    an encoder of the same images, size and seed gives it back at once.
+    Unless ``epochs`` says how long, all of it, decoding included, takes at most five minutes for 10,000 images (in
+    proportion for fewer or more, never under half a minute): a few steps are timed on this machine, and as many epochs
+    are chosen as fit into four fifths of the time, at most 60, or so many steps where not even one does. Training that
+    comes to its time nevertheless, because the machine was given other work, stops there. What was chosen is said
+    before it starts and kept in the run, so that interrupted work goes on as it began. A run that has an encoder of the
+    same images, size and seed gives it back at once.
 
     Args:
         data: the images, grey or coloured, of any sizes; they are squashed to squares of ``size``.
@@ -86,6 +90,7 @@ def train_encoder(
         BadData: there are fewer than two images that can be read.
         BudgetSpent: the time given to the work is spent; a run goes on from where it was.
     """
+    started = time.monotonic()
     require(size is None or size >= 16, "size", size, "16 pixels or more, or None")
     require(epochs is None or epochs >= 1, "epochs", epochs, "1 or more, or None")
     run = Run(None) if run is None else run
@@ -99,10 +104,14 @@ def train_encoder(
         net.load_state_dict(place.load_weights())
     else:
         small = _small(data, side, rng)
-        plan = _planned(net, small, epochs, place, device)
-        title = f"encoder of {len(small)} images: {plan['epochs']} epochs, about {plan['minutes']:.1f} minutes"
+        limit = max(LEAST, SECONDS * len(small) / 10_000)
+        plan = _planned(net, small, epochs, place, device, time.monotonic() - started)
+        length = f"{plan['epochs']} epochs" if plan["epochs"] else f"{plan['steps']} steps"
+        most = "" if epochs is not None else f", at most {limit / 60:.1f}"
+        title = f"encoder of {len(small)} images: {length}, about {plan['minutes']:.1f} minutes{most}"
         how = Training(
             epochs=plan["epochs"],
+            steps=plan["steps"],
             batch_size=min(BATCH, len(small)),
             lr=2e-3,
             weight_decay=1e-4,
@@ -110,8 +119,10 @@ def train_encoder(
             checkpoint_every=100,
             device=device,
         )
+        say(f"Training an {title}.")
+        end = _End(math.inf if epochs is not None else started + limit)
         with task(title, 1) as tracker:
-            fit(net, small, SimCLR(), how=how, rng=rng, run=place)
+            fit(net, small, SimCLR(), how=how, hooks=[end], rng=rng, run=place)
             tracker.advance()
     encoder = TowerEncoder(net.body, Preprocess(MEAN, STD, (side, side), crop="squash"), f"simclr:{name[8:16]}")
     return encoder.to(next(net.parameters()).device).eval()
@@ -195,18 +206,24 @@ def _small(data: ImageSet, side: int, rng: int) -> ImageSet:
     return ImageSet.from_arrays(pixels, np.zeros(len(pixels), dtype=np.int64), ["image"])
 
 
-def _planned(net: Tower, small: ImageSet, epochs: int | None, place: Run, device: str) -> dict[str, Any]:
-    """Epochs and the estimated minutes: what the run began with, or what the clock says now."""
+def _planned(
+    net: Tower, small: ImageSet, epochs: int | None, place: Run, device: str, spent: float = 0.0
+) -> dict[str, Any]:
+    """Epochs, or steps, and the estimated minutes: what the run began with, or what the clock says now."""
     if place.stored and place.path("plan.json").exists():
-        found: dict[str, Any] = read_json(place.path("plan.json"))
+        found: dict[str, Any] = {"steps": None, **read_json(place.path("plan.json"))}
         return found
     batch = min(BATCH, len(small))
+    started = time.monotonic()
     took = _seconds_a_step(net, small, batch, device)
-    each = took * -(-len(small) // batch)
+    each = -(-len(small) // batch)  # steps an epoch
+    steps = None
     if epochs is None:
-        budget = max(30.0, SECONDS * len(small) / 10_000)
-        epochs = next((number for number in EPOCHS if number * each <= budget), 1)
-    plan = {"epochs": epochs, "minutes": epochs * each / 60}
+        left = (1 - SPARE) * max(LEAST, SECONDS * len(small) / 10_000) - spent - (time.monotonic() - started)
+        epochs = next((number for number in EPOCHS if number * each * took <= left), None)
+        if epochs is None:
+            steps = 2 ** int(np.log2(max(1.0, left / took)))  # coarse too
+    plan = {"epochs": epochs, "steps": steps, "minutes": (steps or (epochs or 0) * each) * took / 60}
     if place.stored:
         write_json(place.path("plan.json"), plan)
     return plan
@@ -230,3 +247,16 @@ class _Clock:
     def on_step(self, loop: Any) -> None:
         """One more."""
         self.times.append(time.perf_counter())
+
+
+class _End:
+    """Ends training when its time is up."""
+
+    def __init__(self, at: float) -> None:
+        self._at = at  # private: it is no part of what the run is known by
+
+    def on_step(self, loop: Any) -> None:
+        """Look at the clock; the weights of this step are the encoder's then."""
+        if time.monotonic() > self._at and not loop.stop and loop.step < loop.total:
+            loop.stop = True
+            say(f"The encoder's time is up after {loop.step} of {loop.total} steps.")

@@ -58,6 +58,29 @@ def test_measures_agree_with_scipy():
         assert made[k, 0] == pytest.approx(np.percentile(luma[k], 99))
 
 
+def test_small_images_are_measured_as_they_are_and_large_ones_on_a_copy_of_64():
+    dots = np.zeros((2, 16, 16, 3), dtype=np.uint8)
+    dots[:, ::4, ::4] = 255  # as they are: 6% are white; enlarged or shrunk: grey
+    large = np.zeros((2, 160, 160, 3), dtype=np.uint8)
+    large[:, ::4, ::4] = 255
+    for image, dark in ((dots, []), (large, ["dark", "dark"])):
+        found = BrokenFiles(dark=0.9)(ImageSet.from_arrays(image, [0, 0]), None, np.random.default_rng(0))
+        assert [row.check for row in found] == dark
+    copy = np.asarray(Image.fromarray(large[0]).resize((64, 64), Image.Resampling.BILINEAR))
+    assert [row.evidence["dark"] for row in found] == pytest.approx([measure(copy[None])[0, 0]] * 2)
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (17, 40), (2, 5), (1, 1)])
+def test_images_of_one_level_have_no_spread_and_percentiles_are_those_of_numpy(height, width):
+    rng = np.random.default_rng(0)
+    image = np.concatenate([rng.integers(0, 256, (3, height, width, 3)), np.full((1, height, width, 3), 77)])
+    made = measure(image.astype(np.uint8))
+    luma = (image @ [0.299, 0.587, 0.114] / 255).reshape(4, -1)
+    assert made[:, :2] == pytest.approx(np.percentile(luma, [99, 5], axis=1).T)
+    assert made[:, 2] == pytest.approx(luma.std(axis=1), abs=1e-6)
+    assert made[3, 2:] == pytest.approx([0, 0], abs=1e-6)
+
+
 def test_small_images_are_not_called_blurred():
     image = np.random.default_rng(0).integers(100, 140, (5, 8, 8, 3), dtype=np.uint8)
     found = BrokenFiles(blurred=1.0)(ImageSet.from_arrays(image, [0] * 5), None, np.random.default_rng(0))

@@ -1,8 +1,12 @@
-"""One pass over the images: a hash of each one's pixels, and what it is compared by."""
+"""One pass over the images: a hash of each one's pixels, and what it is compared by.
+
+Where the images are remembered between checks, so are the hashes: who wants nothing else decodes nothing.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +14,7 @@ import torch
 
 from kintsugi.audit.duplicates import picture
 from kintsugi.core.progress import task
+from kintsugi.data.remembered import Remembered
 from kintsugi.data.stream import resized
 
 if TYPE_CHECKING:
@@ -50,33 +55,35 @@ class Seen:
         pictures: bool = True,
     ) -> None:
         self._data, self._encoder, self._turns = data, encoder, turns
-        rows: list[int] = []
-        self.digest: list[bytes] = []
-        small: list[NDArray[np.uint8]] = []
-        made: list[NDArray[np.float32]] = []  # [B, turns, D]
-        waiting: list[NDArray[np.uint8]] = []
-        with task("look for duplicates", len(data)) as tracker:
-            for (row,), (image,) in data.stream(1):
-                rows.append(int(row))
-                self.digest.append(hashlib.blake2b(image.tobytes(), digest_size=16, salt=_salt(image)).digest())
-                if encoder is not None:
-                    if waiting and (waiting[0].shape != image.shape or len(waiting) == BATCH):
-                        made.append(self._encoded(waiting, turns))
-                        waiting = []
-                    waiting.append(image)
-                if pictures:
-                    small.append(resized(image, (picture.SIDE, picture.SIDE), "squash"))
-                tracker.advance()
-        if waiting:
-            made.append(self._encoded(waiting, turns))
-        self.rows = np.array(rows, dtype=np.int64)
-        self.small = np.stack(small) if small else np.zeros((0, picture.SIDE, picture.SIDE, 3), np.uint8)
-        views = np.concatenate(made) if made else np.zeros((len(rows), turns, 1), np.float32)
         self.encodes = encoder is not None or features is not None
+        known = _hashes(data)
+        digest: dict[int, bytes] = {}
+        if not pictures and encoder is None:  # nothing else is wanted of the pixels
+            digest = {row: found for row, found in enumerate(known) if found is not None}
+        todo = np.array([row for row in range(len(data)) if row not in digest], dtype=np.int64)
+        small = np.zeros((len(data) if pictures else 0, picture.SIDE, picture.SIDE, 3), dtype=np.uint8)
+        made: dict[int, NDArray[np.float32]] = {}  # [turns, D]
+        with task("look for duplicates", len(todo)) as tracker:
+            for rows, image in data.stream(order=_batches(todo), mixed=True):
+                salt = _salt(image[0])
+                for row, one in zip(rows.tolist(), image, strict=True):
+                    found = known[row]
+                    digest[row] = hashlib.blake2b(one, digest_size=16, salt=salt).digest() if found is None else found
+                    if pictures:
+                        small[row] = resized(one, (picture.SIDE, picture.SIDE), "squash")
+                if encoder is not None:
+                    made.update(zip(rows.tolist(), self._encoded(image, turns), strict=True))
+                tracker.advance(len(rows))
+        _leave(data, digest)
+        readable = sorted(digest)
+        self.rows = np.array(readable, dtype=np.int64)
+        self.digest = [digest[row] for row in readable]
+        self.small = small[self.rows] if pictures and len(readable) < len(data) else small
+        views = np.stack([made[row] for row in readable]) if made else np.zeros((len(readable), turns, 1), np.float32)
         self.vectors, self.turned = views[:, 0], views[:, 1:].astype(np.float16)
         if features is not None:
             self.vectors = np.asarray(features, dtype=np.float32)[self.rows]
-            self.turned = np.zeros((len(rows), 0, self.vectors.shape[1]), np.float16)
+            self.turned = np.zeros((len(readable), 0, self.vectors.shape[1]), np.float16)
 
     def changed(
         self, places: NDArray[np.int64], rng: np.random.Generator
@@ -93,19 +100,36 @@ class Seen:
             (copy,), (mirrored[number],) = picture.changed(np.array(image[None]), rng)
             small.append(resized(copy, (picture.SIDE, picture.SIDE), "squash"))
             if self._encoder is not None:
-                own, other = (v.astype(np.float64) for v in (self.vectors[place], self._encoded([copy], 1)[0, 0]))
+                own, other = (v.astype(np.float64) for v in (self.vectors[place], self._encoded(copy[None], 1)[0, 0]))
                 cosine[number] = own @ other / max(float(np.linalg.norm(own) * np.linalg.norm(other)), 1e-12)
         shape = (0, picture.SIDE, picture.SIDE, 3)
         made = np.stack(small) if small else np.zeros(shape, np.uint8)
         return made, mirrored, None if self._encoder is None else cosine
 
-    def _encoded(self, images: list[NDArray[np.uint8]], turns: int) -> NDArray[np.float32]:
+    def _encoded(self, images: NDArray[np.uint8], turns: int) -> NDArray[np.float32]:
         """Vectors float ``[B, turns, D]``."""
         assert self._encoder is not None
-        batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+        batch = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
         with torch.no_grad():
             views = [self._encoder(torch.rot90(batch, quarter, (2, 3))).float().cpu() for quarter in range(turns)]
         return np.asarray(torch.stack(views, 1).numpy())
+
+
+def _hashes(data: ImageSet) -> list[bytes | None]:
+    """Hashes of pixels that an earlier pass over these images left, by row of ``data``."""
+    if not isinstance(data.source, Remembered):
+        return [None] * len(data)
+    return [data.source.hashes[place] for place in data.rows.tolist()]
+
+
+def _batches(rows: NDArray[np.int64]) -> Iterator[Any]:
+    return (rows[top : top + BATCH] for top in range(0, len(rows), BATCH))
+
+
+def _leave(data: ImageSet, digest: dict[int, bytes]) -> None:
+    if isinstance(data.source, Remembered):
+        for row, found in digest.items():
+            data.source.hashes[int(data.rows[row])] = found
 
 
 def _salt(image: NDArray[np.uint8]) -> bytes:
