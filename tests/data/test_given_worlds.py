@@ -1,7 +1,5 @@
 """Worlds of images the person has: disjoint parts, exact shares, and a clear answer where the data is not there."""
 
-import os
-
 import numpy as np
 import pytest
 
@@ -12,7 +10,7 @@ from kintsugi.data.compose.coloured_fashion import ColouredFashion
 from kintsugi.data.compose.paired import PARTS
 
 WORLDS = [(ColouredFashion, "ground", "garment"), (CastPhotos, "cast", "photo")]
-given = [pytest.mark.data, pytest.mark.skipif("KINTSUGI_DATA" not in os.environ, reason="needs KINTSUGI_DATA")]
+given = pytest.mark.data
 
 
 @pytest.fixture

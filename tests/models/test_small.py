@@ -58,10 +58,7 @@ def test_bad_parameters_are_named(make, named):
 
 
 def shared(name):
-    folder = os.environ.get("KINTSUGI_DATA")
-    if not folder:
-        pytest.skip("KINTSUGI_DATA is not set")
-    return Path(folder) / name
+    return Path(os.environ["KINTSUGI_DATA"]) / name
 
 
 @pytest.mark.data

@@ -76,7 +76,6 @@ def test_npz_that_cannot_be_used(tmp_path):
 
 
 @pytest.mark.data
-@pytest.mark.skipif("KINTSUGI_DATA" not in os.environ, reason="KINTSUGI_DATA is not set")
 def test_cifar10_with_human_labels():
     path = Path(os.environ["KINTSUGI_DATA"]) / "cifar10_10k_train_2k_test_with_cifar10n.npz"
     data = open_data(path, annotators=["cifar10n_random_label1", "cifar10n_random_label2"])
