@@ -21,9 +21,13 @@ class Counted(Files):
         super().__init__(paths)
         self.opened = []
 
-    def encoded(self, row):
+    def read(self, row):
         self.opened.append(row)
-        return super().encoded(row)
+        return super().read(row)
+
+    def picture(self, row, enough=None):
+        self.opened.append(row)
+        return super().picture(row, enough)
 
 
 def folder(root, count=12, broken=(), height=12, width=16, **options):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 FITS = ("crop", "squash", "pad")
 _CHUNK = 8  # images a job: enough to hide the cost of handing work to a thread, few enough to share it evenly
+_SMALL = 48 * 48  # pixels up to which threads mostly wait for the interpreter, so that a second one gains nothing
 
 
 def resized(
@@ -81,7 +82,8 @@ def stream(
         fit: ``crop``, ``squash`` or ``pad``.
         mixed: images of a batch may differ in size: those of one size are given out together, in order of the first.
         enlarge: False leaves images that are no larger than ``size``, either way, as they are.
-        workers: decoding threads; None takes one a core, 0 decodes in this thread.
+        workers: decoding threads; None takes one a core (one alone for small images, by the first), 0 decodes in this
+            thread.
         order: index batches, such as a sampler's; None walks once over the set. Read two batches ahead.
 
     Yields:
@@ -102,7 +104,7 @@ def stream(
     gather: Gather | None = getattr(data.source, "gather", None)
     if gather is not None and len(data) and decoder.keeps(gather(data.rows[:1]).shape[1:3]):
         return _gathered(data, batches, gather)
-    threads = cores() if workers is None else workers
+    threads = _threads(data) if workers is None else workers
     return decoder.inline(batches) if threads == 0 else decoder.parallel(batches, threads)
 
 
@@ -117,6 +119,17 @@ def none_read(data: ImageSet, what: str = "") -> BadData:
 def cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _threads(data: ImageSet) -> int:
+    tell = getattr(data.source, "shape", None)
+    if tell is None or not len(data):
+        return cores()
+    try:
+        height, width = tell(int(data.rows[0]))
+    except BadImage:  # the pass meets it again, and records it
+        return cores()
+    return 1 if height * width <= _SMALL else cores()
 
 
 def _gathered(data: ImageSet, batches: Iterable[NDArray[np.int64]], gather: Gather) -> Iterator[Pair]:
@@ -149,7 +162,7 @@ class _Decoder:
             source = iter(batches)
             while True:
                 while len(waiting) < 3 and (rows := next(source, None)) is not None:
-                    chunk = min(_CHUNK, -(-max(len(rows), 1) // threads))
+                    chunk = max(1, len(rows)) if threads == 1 else min(_CHUNK, -(-max(len(rows), 1) // threads))
                     parts = [rows[start : start + chunk] for start in range(0, len(rows), chunk)]
                     waiting.append((rows, [pool.submit(self._decode, part) for part in parts]))
                 if not waiting:
