@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from kintsugi.data.imageset import ImageSet
+from kintsugi.prove.label_scores import flag_scores, votes
 from kintsugi.prove.population import Population, covers
 from kintsugi.prove.trial import Cell, judge
 from kintsugi.prove.trials import broken_files, confident_learning, george, group_gaps, macro_std, near_duplicates
@@ -12,14 +13,14 @@ from kintsugi.prove.trials import broken_files, confident_learning, george, grou
 
 def test_flags_and_ranks_of_wrong_labels_are_scored():
     flagged, wrong = np.array([1, 1, 0, 0], bool), np.array([1, 0, 1, 0], bool)
-    scores = confident_learning._found(flagged, np.array([0.9, 0.8, 0.7, 0.1]), wrong)
+    scores = flag_scores(flagged, np.array([0.9, 0.8, 0.7, 0.1]), wrong)
     assert (scores["F1"], scores["precision"], scores["recall"]) == (0.5, 0.5, 0.5)
     assert scores["average precision"] == pytest.approx((1 + 2 / 3) / 2)
 
 
 def test_votes_leave_the_sample_itself_out():
     space = np.array([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [0.0, 1.0]])
-    assert confident_learning._votes(space, np.array([0, 1, 1, 0]), k=2)[0].tolist() == [0.0, 1.0]
+    assert votes(space, np.array([0, 1, 1, 0]), 2)[0].tolist() == [0.0, 1.0]
 
 
 def test_hashes_know_a_copy_and_its_mirror_image():

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from functools import lru_cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kintsugi.core.randomness import numpy_rng
-from kintsugi.data.compose.label_noise import noise_model
-from kintsugi.data.imageset import ImageSet
-from kintsugi.metrics.average_precision import average_precision
-from kintsugi.prove.label_cells import PENALTY, encoded, images_of, known_of, size_of
-from kintsugi.training.crossval import cross_val_outputs
+from kintsugi.prove.label_cells import PENALTY, PEOPLE, Drawn, NoisyCell, drawn, people_gave, planted
+from kintsugi.prove.label_scores import flag_scores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from kintsugi.core.batch import Outputs
 
 DETECTORS = ("label_errors", "confident_learning", "aum", "cincer", "simifeat", "beta_mixture")
 NOTHING, RANDOM, TRUTH = "flag nothing", "flag at random", "flag the wrong ones"
@@ -38,60 +34,62 @@ def has_cleanlab() -> bool:
     return find_spec("cleanlab") is not None
 
 
-def measure(dataset: str, noise: str, rate: float, seed: int, images: int) -> list[dict[str, Any]]:
+def measure(
+    dataset: str, noise: str, rate: float, seed: int, images: int, cache: Path | None = None
+) -> list[dict[str, Any]]:
     """One row a detector: F1 and average precision of the wrong labels, and the test score after dropping the flagged.
 
     Args:
         dataset: one of :data:`kintsugi.prove.label_cells.DATASETS`.
-        noise: a noise model that needs no annotators.
-        rate: of wrong labels.
+        noise: a noise model that needs no annotators, or one of CIFAR-10N's sets of labels.
+        rate: of wrong labels; of people's labels it says nothing, they are as they are.
         seed: of the draw of images, the noise and the folds.
         images: to draw from the training part.
+        cache: where features are kept.
     """
-    rng = numpy_rng(seed, "grid", dataset)
-    rows = rng.permutation(size_of(dataset, "train"))[:images]
-    held = rng.permutation(size_of(dataset, "test"))[:TEST]
-    data, test = images_of(dataset, "train", rows), images_of(dataset, "test", held)
-    features, other = encoded(dataset, data, test)
-    known = known_of(dataset, data, features, seed)
-    rng = numpy_rng(seed, "grid", dataset, noise, str(rate))
-    label = noise_model(noise, rate)(known, rng)
-    given, wrong = data.relabel(label), label != data.labels
-    outputs = cross_val_outputs(features, label, data.ids, len(data.classes), rng=rng, C=PENALTY[dataset])
+    of = _drawn(dataset, seed, images, cache)
+    cell = people_gave(of, noise) if noise in PEOPLE else planted(of, noise, rate)
     table = []
-    for name, (flagged, score) in _marks(given, outputs, wrong, rng):
-        hits = float((flagged & wrong).sum())
+    for name, (flagged, score) in _marks(cell):
         table.append(
             {
                 "detector": name,
-                "F1": 2 * hits / max(1.0, float(flagged.sum() + wrong.sum())),
-                "precision": hits / max(1.0, float(flagged.sum())),
-                "recall": hits / max(1.0, float(wrong.sum())),
-                "average precision": average_precision(score, wrong) if wrong.any() else float("nan"),
+                **flag_scores(flagged, score, cell.wrong),
                 "flagged": float(flagged.mean()),
-                "wrong": float(wrong.mean()),
-                "test F1 after dropping": _cleaned(dataset, features, label, ~flagged, other, test.labels),
+                "wrong": float(cell.wrong.mean()),
+                "test F1 after dropping": _cleaned(of, cell.data.labels, ~flagged),
             }
         )
     return table
 
 
-def _marks(
-    data: ImageSet, outputs: Outputs, wrong: NDArray[np.bool_], rng: np.random.Generator
-) -> Iterator[tuple[str, Marks]]:
-    """Flags and scores of everybody; samples a detector has no finding of are last, all alike."""
+@lru_cache(maxsize=1)
+def _drawn(dataset: str, seed: int, images: int, cache: Path | None) -> Drawn:
+    return drawn("grid", dataset, seed, images, test=TEST, cache=cache)
+
+
+def chance(cell: NoisyCell) -> Iterator[tuple[str, Marks]]:
+    """Flagging nothing, and flagging as many as are wrong by lot."""
+    nobody = np.zeros(len(cell.data))
+    yield NOTHING, (nobody > 0, nobody)
+    yield RANDOM, (cell.rng.permutation(cell.wrong), cell.rng.random(len(cell.data)))
+
+
+def marks_of(detector: Any, cell: NoisyCell) -> Marks:
+    """An auditor's flags and scores; samples it has no finding of are last, all alike."""
+    findings = detector(cell.data, cell.outputs, cell.rng)
+    return np.isin(cell.data.ids, [row.ids[0] for row in findings.flagged]), findings.scores(cell.data.ids)
+
+
+def _marks(cell: NoisyCell) -> Iterator[tuple[str, Marks]]:
     from kintsugi.core.registry import find
 
-    nobody = np.zeros(len(data))
-    yield NOTHING, (nobody > 0, nobody)
-    yield RANDOM, (rng.permutation(wrong), rng.random(len(data)))
-    yield TRUTH, (wrong, wrong.astype(np.float64))
+    yield from chance(cell)
+    yield TRUTH, (cell.wrong, cell.wrong.astype(np.float64))
     for name in DETECTORS:
-        findings = find(name, "auditor").load()()(data, outputs, rng)
-        flagged = {row.ids[0] for row in findings.flagged}
-        yield name, (np.array([one in flagged for one in data.ids]), findings.scores(data.ids))
+        yield name, marks_of(find(name, "auditor").load()(), cell)
     if has_cleanlab():
-        yield from _cleanlab(data.labels, outputs.prob)
+        yield from _cleanlab(cell.data.labels, cell.outputs.prob)
 
 
 def _cleanlab(label: NDArray[np.int64], prob: NDArray[Any]) -> Iterator[tuple[str, Marks]]:
@@ -108,14 +106,7 @@ def _cleanlab(label: NDArray[np.int64], prob: NDArray[Any]) -> Iterator[tuple[st
         yield name, (flagged, 1.0 - np.asarray(score, dtype=np.float64))
 
 
-def _cleaned(
-    dataset: str,
-    features: NDArray[np.float32],
-    label: NDArray[np.int64],
-    kept: NDArray[np.bool_],
-    other: NDArray[np.float32],
-    truth: NDArray[np.int64],
-) -> float:
+def _cleaned(of: Drawn, label: NDArray[np.int64], kept: NDArray[np.bool_]) -> float:
     """Weighted F1 on true labels of a head trained on what was kept; 0 where fewer than two classes are left."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import f1_score
@@ -124,6 +115,6 @@ def _cleaned(
 
     if len(np.unique(label[kept])) < 2:
         return 0.0
-    head = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY[dataset], max_iter=1000))
-    head.fit(features[kept], label[kept])
-    return float(f1_score(truth, head.predict(other), average="weighted", zero_division=0))
+    head = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY[of.dataset], max_iter=1000))
+    head.fit(of.features[kept], label[kept])
+    return float(f1_score(of.test.labels, head.predict(of.test_features), average="weighted", zero_division=0))

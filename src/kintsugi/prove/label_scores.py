@@ -1,4 +1,6 @@
-"""Plain scores of labels that `label_errors` is measured against: those of cleanlab, written anew from their formulas.
+"""What label checks are measured by and against: F1 and average precision; plain rules; and the scores of cleanlab.
+
+The scores are written anew from their formulas.
 
 Higher is worse. With p the held-out probabilities and y the label (cleanlab 2.9, `get_label_quality_scores`, in the
 opposite order): self-confidence p_y; normalised margin p_y - max_{k != y} p_k; confidence-weighted entropy
@@ -12,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kintsugi.audit.labels.confident_learning import label_score
+from kintsugi.metrics.average_precision import average_precision
 from kintsugi.ops.neighbours import nearest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+RULES = ("most probable class differs", "label below 0.5", "neighbours disagree")
 PEER_SCORES = ("self-confidence", "normalised margin", "confidence-weighted entropy", "labels of neighbours")
 
 
@@ -35,3 +39,34 @@ def peer_scores(label: NDArray[np.int64], prob: NDArray[Any], features: NDArray[
         (label[near] != label[:, None]).mean(axis=1),
     )
     return dict(zip(PEER_SCORES, made, strict=True))
+
+
+def flag_scores(flagged: NDArray[np.bool_], score: NDArray[Any], wrong: NDArray[np.bool_]) -> dict[str, float]:
+    """F1, precision and recall of flags for the wrong labels; average precision of a score, NaN where none is wrong."""
+    hits = float((flagged & wrong).sum())
+    return {
+        "F1": 2 * hits / max(1.0, float(flagged.sum() + wrong.sum())),
+        "precision": hits / max(1.0, float(flagged.sum())),
+        "recall": hits / max(1.0, float(wrong.sum())),
+        "average precision": average_precision(score, wrong) if wrong.any() else float("nan"),
+    }
+
+
+def plain_rules(
+    label: NDArray[np.int64], prob: NDArray[Any], features: NDArray[Any], k: int
+) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.float64]]]:
+    """Flags and scores of the three :data:`RULES`; ``k`` neighbours vote."""
+    each = np.arange(len(label))
+    doubt, share = 1 - prob[each, label].astype(np.float64), votes(features, label, k)
+    made = (
+        (prob.argmax(axis=1) != label, doubt),
+        (doubt > 0.5, doubt),
+        (share.argmax(axis=1) != label, 1 - share[each, label]),
+    )
+    return dict(zip(RULES, made, strict=True))
+
+
+def votes(space: NDArray[Any], label: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    """Share of each label among each sample's ``k`` nearest others, float ``[N, K]``."""
+    near = nearest(np.asarray(space, dtype=np.float32), k)[1]
+    return np.stack([(label[near] == c).mean(axis=1) for c in range(int(label.max()) + 1)], axis=1)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import platform
 import time
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from kintsugi.core.errors import BadArgument
 from kintsugi.core.files import read_json, write_json
 from kintsugi.core.progress import task
 from kintsugi.core.run import Run
+from kintsugi.prove.processes import spread
 from kintsugi.prove.trial import Cell, Evidence, Trial, judge
 
 LIBRARIES = ("kintsugi-vision", "torch", "torchvision", "numpy", "scikit-learn")
@@ -54,7 +53,8 @@ def prove(
         todo = [unit for unit in units if not run.path(f"units/{unit}/cells.json").exists()]
         with task(f"prove {trial.name}", len(units)) as tracker:
             tracker.advance(len(units) - len(todo))
-            _all(trial, todo, run, workers or max(1, min(len(todo), os.cpu_count() or 1)), tracker)
+            for unit, _ in spread(partial(_one, trial, run.dir), todo, workers or os.cpu_count() or 1):
+                tracker.advance(note=unit)
         cells = tuple(
             Cell(**record) for unit in units for record in read_json(run.path(f"units/{unit}/cells.json"))["cells"]
         )
@@ -74,29 +74,7 @@ def prove(
     return evidence
 
 
-def _all(trial: Trial, todo: list[str], run: Run, workers: int, tracker: Any) -> None:
-    if workers == 1:
-        for unit in todo:
-            _one(trial, unit, run.dir)
-            tracker.advance(note=unit)
-        return
-    # Spawned, since forking a process that holds torch's threads can hang.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_single_thread) as pool:
-        waiting = {pool.submit(_one, trial, unit, run.dir): unit for unit in todo}
-        while waiting:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                future.result()
-                tracker.advance(note=waiting.pop(future))
-
-
-def _single_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-
-
-def _one(trial: Trial, unit: str, folder: Path) -> None:
+def _one(trial: Trial, folder: Path, unit: str) -> None:
     where = Run(folder / "units" / unit)
     began = time.process_time()  # what it costs, however many others compute beside it
     cells = trial.run(unit, where)

@@ -41,6 +41,13 @@ def digits(seed: int, *, side: int = 8, train: int = 1000) -> tuple[ImageSet, Im
     return data.select(order[:train]), data.select(order[train:])
 
 
+def redrawn_labels(data: ImageSet, share: float, rng: np.random.Generator) -> tuple[ImageSet, np.ndarray[Any, Any]]:
+    """A share of the labels drawn anew from all classes, the true one too; and which are wrong, bool ``[N]``."""
+    label, classes = data.labels, len(data.classes)
+    drawn = np.where(rng.permutation(len(label)) < share * len(label), rng.integers(classes, size=len(label)), label)
+    return data.relabel(drawn), drawn != label
+
+
 def only(data: ImageSet, members: tuple[int, ...]) -> ImageSet:
     """The samples of some classes, in a data set that has no others."""
     kept = data.select(np.flatnonzero(np.isin(data.labels, members)))

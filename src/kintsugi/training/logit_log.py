@@ -176,6 +176,7 @@ def head_epochs(
     lr: float = 0.1,
     batch_size: int = 64,
     hidden: int = 0,
+    decay: float = 0.0,
     rng: np.random.Generator,
 ) -> Iterator[NDArray[np.float32]]:
     """Logits ``[N, K]`` after each epoch of a head trained on standardised features by SGD with momentum 0.9.
@@ -188,16 +189,18 @@ def head_epochs(
         lr: step size, above 0.
         batch_size: 1 or more.
         hidden: width of a hidden layer; 0 for a linear head.
+        decay: L2 penalty on weights and biases, 0 or more, times lr below 1.
         rng: first weights and order.
     """
     require(epochs >= 1, "epochs", epochs, "1 or more")
     require(lr > 0, "lr", lr, "a number above 0")
     require(batch_size >= 1, "batch_size", batch_size, "1 or more")
     require(hidden >= 0, "hidden", hidden, "0 or more")
+    require(0 <= decay * lr < 1, "decay", decay, "0 or more, and times lr below 1: else the weights run away")
     point = np.asarray(features, dtype=np.float32)
     spread = point.std(axis=0)
     image = torch.from_numpy((point - point.mean(axis=0)) / np.where(spread > 0, spread, 1))
-    truth, draws = torch.from_numpy(np.asarray(label, dtype=np.int64)), torch_rng(draw_seed(rng), "head")
+    truth, draws = torch.from_numpy(np.array(label, dtype=np.int64)), torch_rng(draw_seed(rng), "head")
     sizes = (image.shape[1], *([hidden] if hidden else []), classes)
     layers: list[nn.Module] = []
     for wide, narrow in pairwise(sizes):
@@ -207,7 +210,7 @@ def head_epochs(
             layer.bias.zero_()
         layers += [*([nn.ReLU()] if layers else []), layer]
     head = nn.Sequential(*layers)
-    optimizer = torch.optim.SGD(head.parameters(), lr, momentum=0.9)
+    optimizer = torch.optim.SGD(head.parameters(), lr, momentum=0.9, weight_decay=decay)
     for _ in track(range(epochs), "head"):
         for rows in torch.randperm(len(truth), generator=draws).split(batch_size):
             optimizer.zero_grad()

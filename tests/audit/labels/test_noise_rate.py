@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from kintsugi.audit.labels.noise_rate import ENOUGH, Reviewed, estimate
+from kintsugi.audit.labels.noise_rate import ENOUGH, Reviewed, _doubt, estimate
 from kintsugi.core.errors import BadArgument
 
 
@@ -80,6 +80,48 @@ def test_noise_that_depends_on_the_image_is_not_counted(neighbours):
     assert told.interval is None
     assert told.count(len(y)) == (None, None)
     assert f"review {ENOUGH} samples drawn at random" in told.note
+
+
+def alike(seed, by_image):
+    """Six classes, 0 and 1 of them alike and swapped in 3 of 10 samples: of all, or of those between the two.
+
+    Labels of classes 2 to 4 are moved to the next class as well; p is what a perfect predictor of the labels says.
+    """
+    rng, n = np.random.default_rng(seed), 8000
+    mean = 6.0 * np.eye(6)
+    mean[0, 1] = mean[1, 0] = 4.5
+    q = np.exp(2 * (rng.standard_normal((n, 6)) + mean[rng.integers(6, size=n)]))
+    q /= q.sum(1, keepdims=True)
+    true = (rng.random((n, 1)) > q.cumsum(1)[:, :-1]).sum(1)
+    rate = np.array([0.0, 0.0, 0.1, 0.3, 0.4, 0.0])
+    noise, swap = np.diag(1 - rate) + np.roll(np.diag(rate), 1, axis=1), np.eye(6)[[1, 0, 2, 3, 4, 5]]
+    between = q[:, :2].min(1)
+    part = 0.5 * (between > np.quantile(between[true < 2], 0.4))[:, None] if by_image else 0.3
+    chance = (1 - part) * noise[true] + part * noise[true] @ swap
+    label = (rng.random((n, 1)) > chance.cumsum(1)[:, :-1]).sum(1)
+    return label, (1 - part) * (q @ noise) + part * (q @ noise @ swap), (label != true).mean()
+
+
+def test_two_alike_classes_that_are_swapped_by_lot_are_counted_and_those_between_them_are_not():
+    """Samples far from the other class are swapped as often as all where noise does not look at the image."""
+    for seed in range(3):
+        label, prob, wrong = alike(seed, by_image=False)
+        told = estimate(label, prob, rng=np.random.default_rng(0))
+        assert told.interval[0] <= wrong <= told.interval[1]
+        assert told.interval[1] - told.interval[0] < 0.04
+        label, prob, _ = alike(seed, by_image=True)
+        assert estimate(label, prob, rng=np.random.default_rng(0)).rate is None
+
+
+def test_what_clear_samples_show_by_hand():
+    """Class 0's clear half is labelled 1 in two of four, class 1's in one of four: a quarter shows."""
+    like = np.array([0.1, 0.1, 0.1, 0.1, 0.4, 0.4, 0.4, 0.4])
+    q = np.concatenate([np.stack([1 - like, like], 1), np.stack([like, 1 - like], 1)])
+    label = np.array([1, 1, 0, 0, 1, 1, 1, 1, 0, 1, 1, 1, 0, 0, 0, 0])
+    joint = np.array([[2.0, 6.0], [5.0, 3.0]]) / 16
+    excess = joint * (1 - np.eye(2))
+    assert _doubt(label, joint, q, excess, np.zeros(2)) == pytest.approx(2 * (5 / 16 - 0.25 * 0.5))
+    assert _doubt(label, joint, q, excess, np.full(2, 1.0)) == pytest.approx(2 * 5 / 16)  # none beyond the level
 
 
 def test_a_weak_predictor_cannot_tell():

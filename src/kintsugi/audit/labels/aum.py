@@ -12,12 +12,18 @@ nothing; it also draws threshold samples with replacement. Here the two sets are
 Deviations: a head on the outputs' features is trained (its logits are taken after each epoch in evaluation mode, not
 while they are learned); a sample that both passes judge is judged by the mean of its AUM less the threshold. The score
 is a logistic function of that, 1/2 at the threshold.
+
+A head that can learn its labels by heart learns the threshold samples too, their AUM rises to that of right labels, and
+nearly everything is flagged. On 1000 photographs with 512 features and a quarter of the labels wrong a head with a
+hidden layer of 64 and no penalty flagged 91% (F1 0.40), a linear head with the default decay 43% (F1 0.60); on
+digits F1 rose from 0.52 to 0.83. These are means over the eight cells of AQuA's grid, on draws of their own: MNIST's,
+Fashion-MNIST's and CIFAR-10's test parts and scikit-learn's digits.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -53,19 +59,22 @@ class AUM:
     Args:
         epochs: of the head, 1 or more.
         lr: of the head, above 0.
-        hidden: width of the head's hidden layer; 0 for a linear head.
+        hidden: width of the head's hidden layer; 0 for a linear head. With one, take a tenth of the decay or less.
+        decay: L2 penalty on the head, 0 or more, times ``lr`` below 1.
         percentile: of the threshold samples' AUM, above 0 to 100.
     """
 
     epochs: int = 20
-    lr: float = 0.05
-    hidden: int = 64
+    lr: float = 0.02
+    hidden: int = 0
+    decay: float = 1.0
     percentile: float = 99.0
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
         require(self.lr > 0, "lr", self.lr, "a number above 0")
         require(self.hidden >= 0, "hidden", self.hidden, "0 or more")
+        require(0 <= self.decay * self.lr < 1, "decay", self.decay, "0 or more, and times lr below 1")
         require(0 < self.percentile <= 100, "percentile", self.percentile, "a number above 0, to 100")
 
     def __call__(self, data: ImageSet, outputs: Outputs | None, rng: np.random.Generator) -> Findings:
@@ -107,13 +116,12 @@ class AUM:
         order = rng.permutation(len(label))
         above, times = np.zeros(len(label)), np.zeros(len(label))
         logits = np.zeros((len(label), classes), dtype=np.float32)
+        how: dict[str, Any] = {"epochs": self.epochs, "lr": self.lr, "hidden": self.hidden, "decay": self.decay}
         for chosen in (order[:count], order[count : 2 * count]):
             marked = label.copy()
             marked[chosen] = classes
             area = np.zeros(len(label))
-            for made in head_epochs(
-                features, marked, classes + 1, epochs=self.epochs, lr=self.lr, hidden=self.hidden, rng=rng
-            ):
+            for made in head_epochs(features, marked, classes + 1, **how, rng=rng):
                 area += margins(made, marked) / self.epochs
                 logits += made[:, :classes]
             judged = np.ones(len(label), dtype=bool)

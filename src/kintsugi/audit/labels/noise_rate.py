@@ -13,7 +13,9 @@ evidence's) and on simulated worlds in which p is exact, the hardest case.
 Where classes look alike, overlap and noise look alike too. Pairs of classes that overlap more than twice the average
 are *near*, the others *far*, and only far cells of T are taken at their word. If noise is even over the far cells of
 each row, near cells are given the same level and what they hold beyond it counts as overlap (uniform noise). If not,
-noise depends on the class, near cells stand, and what they hold beyond that level both ways is doubt. The interval
+noise depends on the class, near cells stand, and what they hold beyond that level both ways is doubt, less what the
+clear samples show: noise that does not depend on the image is as frequent in that half of a class that looks least
+like the other class as in all of it, while overlap, and noise that depends on the image, is hardly there. The interval
 covers sampling, sqrt(r (1 - r) / N), an allowance for bias, 0.13 of the overlap (1 - the mean of max q) and the doubt,
 and half a point for the fit, added in quadrature. It is not given ("cannot tell") where the allowance passes 1.78
 points; where noise depends on the class and the overlap passes 7%; or where overlap and doubt together pass 6 points
@@ -190,7 +192,7 @@ def _from_probabilities(label: NDArray[np.int64], prob: NDArray[Any], rng: np.ra
     fit = _fit(given, np.where(total > 0, p / np.maximum(total, 1e-12), 1 / len(present)))
     if fit is None:
         return _cannot("the labels are too noisy, or the predictor is too weak, to tell the classes apart")
-    return _judged(*fit, len(given))
+    return _judged(given, *fit)
 
 
 def _fit(label: NDArray[np.int64], p: Floats) -> tuple[float, Floats, Floats] | None:
@@ -242,9 +244,9 @@ def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(power / power.sum(axis=1, keepdims=True))
 
 
-def _judged(rate: float, joint: Floats, q: Floats, n: int) -> RateEstimate:
+def _judged(label: NDArray[np.int64], rate: float, joint: Floats, q: Floats) -> RateEstimate:
     """The estimate with its interval, if what it assumes is borne out."""
-    classes = len(joint)
+    classes, n = len(joint), len(label)
     other = ~np.eye(classes, dtype=bool)
     alike = q.T @ q
     near = other & (alike > NEAR * alike[other].mean())
@@ -258,7 +260,7 @@ def _judged(rate: float, joint: Floats, q: Floats, n: int) -> RateEstimate:
         rate, doubt = rate - float(excess.sum()), 0.0
         hidden, kind = float(excess.sum()), "the same in all classes that do not look alike"
     else:
-        doubt = hidden = float(np.minimum(excess, excess.T).sum())
+        doubt = hidden = _doubt(label, joint, q, excess, level)
         kind = "different from class to class"
     rate = float(max(0.0, rate))
     allowance = BIAS * overlap + doubt
@@ -275,6 +277,20 @@ def _judged(rate: float, joint: Floats, q: Floats, n: int) -> RateEstimate:
         (max(0.0, rate - half), min(1.0, rate + half)),
         f"The estimate assumes that wrong labels do not depend on the image; they look {kind}.",
     )
+
+
+def _doubt(label: NDArray[np.int64], joint: Floats, q: Floats, excess: Floats, level: Floats) -> float:
+    """What near cells hold both ways beyond the level, less what clear samples show of it."""
+    both, guess = np.minimum(excess, excess.T), q.argmax(axis=1)
+    share = np.zeros(joint.shape)  # labelled j, of the half of class i that looks least like class j
+    for i in np.flatnonzero((both > 0).any(axis=1)).tolist():
+        member, others = np.flatnonzero(guess == i), np.flatnonzero(both[i])
+        if len(member):
+            like = q[np.ix_(member, others)]
+            clear = like <= np.median(like, axis=0)
+            share[i, others] = (clear & (label[member, None] == others)).sum(axis=0) / clear.sum(axis=0)
+    shown = np.clip(share * joint.sum(axis=1)[:, None] - level[:, None], 0.0, excess)
+    return float(np.maximum(0.0, both - np.minimum(shown, shown.T)).sum())
 
 
 def _even(joint: Floats, level: Floats, far: NDArray[np.bool_], n: int) -> bool:

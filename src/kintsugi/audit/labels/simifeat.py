@@ -43,6 +43,7 @@ CARD = Card(
     card=12,
     code="https://github.com/UCSC-REAL/SimiFeat",
     needs=("features",),
+    status="proven",
 )
 
 RULES = ("v", "r", "both")

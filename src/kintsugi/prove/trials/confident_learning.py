@@ -14,8 +14,8 @@ from kintsugi.core.randomness import draw_seed, numpy_rng
 from kintsugi.data.compose.plant import wrong_labels
 from kintsugi.data.given import given_file
 from kintsugi.data.imageset import ImageSet
-from kintsugi.metrics.average_precision import average_precision
-from kintsugi.ops.neighbours import nearest
+from kintsugi.prove.label_cells import CIFAR, encoded
+from kintsugi.prove.label_scores import RULES, flag_scores, plain_rules
 from kintsugi.prove.noise_rates import rates
 from kintsugi.prove.seeded import Measured, Seeded
 from kintsugi.prove.small import digits
@@ -27,10 +27,8 @@ if TYPE_CHECKING:
 
     from kintsugi.core.run import Run
 
-CIFAR, WEIGHTS = "cifar10_10k_train_2k_test_with_cifar10n.npz", "imagenet_squeezenet1_1_torchvision_weights.npz"
 UNIFORM, NEXT = ("uniform 0.1", "uniform 0.2"), "next class 0.2"
 HUMAN = {"human, aggregate": "cifar10n_aggre_label", "human, worst": "cifar10n_worse_label"}
-RULES = ("most probable class differs", "label below 0.5", "neighbours disagree")
 RATE = "minus error of the rate"
 METHODS: tuple[Literal["pbc", "pbnr"], ...] = ("pbc", "pbnr")
 PLANTED_DATA = (
@@ -90,7 +88,7 @@ def _measure_human(seed: int, run: Run) -> Measured:
         given = {row: held[key][rows].astype(np.int64) for row, key in HUMAN.items()}
         names = held["class_names"].tolist()
     images = ImageSet.from_arrays(image, true, names)
-    features = _encoded(images)
+    features = encoded("cifar10", images)[0]
     for row, label in given.items():
         rng, data = numpy_rng(seed, row), images.relabel(label)
         outputs = cross_val_outputs(features, label, data.ids, len(names), rng=rng, C=0.003)
@@ -105,26 +103,10 @@ def _arms(
         findings = ConfidentLearning(method)(data, outputs, rng)
         flagged = np.isin(data.ids, [finding.ids[0] for finding in findings.flagged])
         counted = scan(data.labels, outputs.prob).joint(data.labels).wrong_share()
-        yield row, method, {**_found(flagged, doubt, wrong), **_counted(counted, rate)}
-    votes = _votes(space, data.labels)
-    rules = (
-        (outputs.predicted != data.labels, doubt),
-        (doubt > 0.5, doubt),
-        (votes.argmax(axis=1) != data.labels, 1 - votes[np.arange(len(data)), data.labels]),
-    )
-    for rule, (flagged, score) in zip(RULES, rules, strict=True):
-        yield row, rule, {**_found(flagged, score, wrong), **_counted(float(flagged.mean()), rate)}
+        yield row, method, {**flag_scores(flagged, flagged + doubt, wrong), **_counted(counted, rate)}
+    for rule, (flagged, score) in plain_rules(data.labels, outputs.prob, space, 15).items():
+        yield row, rule, {**flag_scores(flagged, flagged + score, wrong), **_counted(float(flagged.mean()), rate)}
     yield row, "off by 0.02", {RATE: -0.02}
-
-
-def _found(flagged: NDArray[np.bool_], score: NDArray[Any], wrong: NDArray[np.bool_]) -> dict[str, float]:
-    hits = float((flagged & wrong).sum())
-    return {
-        "F1": 2 * hits / float(flagged.sum() + wrong.sum()),
-        "precision": hits / max(1.0, float(flagged.sum())),
-        "recall": hits / float(wrong.sum()),
-        "average precision": average_precision(flagged + score, wrong),
-    }
 
 
 def _counted(estimate: float, rate: float) -> dict[str, float]:
@@ -141,23 +123,3 @@ def _neighbour_outputs(data: ImageSet, flat: NDArray[np.float64], rng: np.random
     model = make_pipeline(PCA(30, svd_solver="full"), KNeighborsClassifier(15))
     prob = cross_val_predict(model, flat, data.labels, cv=folds, method="predict_proba")
     return Outputs(data.ids, prob, held_out=True, source="5-fold 15-nearest neighbours")
-
-
-def _votes(space: NDArray[Any], label: NDArray[np.int64], k: int = 15) -> NDArray[np.float64]:
-    """Share of each label among each sample's nearest others."""
-    near = nearest(np.asarray(space, dtype=np.float32), k)[1]
-    return np.stack([(label[near] == c).mean(axis=1) for c in range(int(label.max()) + 1)], axis=1)
-
-
-def _encoded(data: ImageSet) -> NDArray[np.float32]:
-    """Features by a net of another data set: one that was trained on these images would know their true classes."""
-    from kintsugi.models.cache import embed
-    from kintsugi.models.encoder import ModelEncoder
-    from kintsugi.models.open import open_model
-    from kintsugi.models.preprocess import Preprocess
-    from kintsugi.models.small import IMAGENET_MEAN, IMAGENET_STD
-
-    own = Preprocess(IMAGENET_MEAN, IMAGENET_STD, (128, 128), resize=128)
-    model: Any = open_model("torchvision:squeezenet1_1", weights=given_file(WEIGHTS), preprocess=own)
-    encoder: Any = ModelEncoder(model)
-    return embed(encoder, data, batch_size=100)

@@ -17,7 +17,7 @@ from kintsugi.core.randomness import numpy_rng, torch_rng
 from kintsugi.models.base import TorchModel
 from kintsugi.models.small import SmallCNN
 from kintsugi.prove.seeded import Measured, Seeded
-from kintsugi.prove.small import accuracy, digits, whole
+from kintsugi.prove.small import accuracy, digits, redrawn_labels, whole
 from kintsugi.prove.trial import Claim
 from kintsugi.repair.augment.mixup import Mixup
 from kintsugi.repair.objective.dynamic_bootstrap import DynamicBootstrap
@@ -75,9 +75,8 @@ class _Switch(Hook):
 def measured(seed: int, share: float, epochs: int, warmup: int) -> dict[str, dict[str, float]]:
     """Scores of each arm: accuracy on true labels after the last epoch, and of w at the switch."""
     train, test = digits(seed)
-    rng, label = numpy_rng(seed, "redrawn"), train.labels
-    drawn = np.where(rng.permutation(len(label)) < share * len(label), rng.integers(10, size=len(label)), label)
-    noisy, batch = train.relabel(drawn), whole(test)
+    noisy, wrong = redrawn_labels(train, share, numpy_rng(seed, "redrawn"))
+    batch = whole(test)
     how = Training(epochs=epochs, batch_size=64, lr=RATE, device="cpu")
     found = {}
     for arm, objective, augment in (
@@ -87,7 +86,7 @@ def measured(seed: int, share: float, epochs: int, warmup: int) -> dict[str, dic
         ("M-DYR-S", DynamicBootstrap("soft", warmup, epochs), None),
     ):
         model = TorchModel(SmallCNN(10, width=WIDTH, rng=torch_rng(seed, "weights")), train.classes)
-        hook = _Switch(drawn != label, warmup)
+        hook = _Switch(wrong, warmup)
         fit(model, noisy, objective, how=how, augment=augment, hooks=[hook] if "DYR" in arm else [], rng=seed)
         found[arm] = {"accuracy": accuracy(model, batch)} | ({"AUROC of w": hook.area} if "DYR" in arm else {})
     return found
