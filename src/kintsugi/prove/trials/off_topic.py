@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-AP, FLOOR, BLEND, LAD, QUANTILE, NEAR = "average precision", "floor", "off_topic", "LAD", "1% quantile", "10 neighbours"
+AP, FLOOR, OWN, LAD, QUANTILE, NEAR = "average precision", "floor", "off_topic", "LAD", "1% quantile", "10 neighbours"
 PATCHES = {"2% patches": 0.02, "5% patches": 0.05}
 RATES = {"1%": 0.01, "5%": 0.05, "10%": 0.1}
 OTHERS, NATURAL = "other data sets' images", "natural photographs"
@@ -57,12 +57,12 @@ def trial(setting: str = "") -> Seeded:
     one_of("setting", setting, ("", "photos"))
     claims = []
     for row in PATCHES if not setting else [f"{rate}, {OTHERS}" for rate in RATES]:
-        claims.append(Claim(row, AP, BLEND, (FLOOR,)))
-        claims.append(Claim(row, AP, BLEND, (QUANTILE, NEAR), shown_only=bool(setting)))
-        claims.append(Claim(row, AP, BLEND, (LAD,), shown_only=True))
+        claims.append(Claim(row, AP, OWN, (FLOOR,)))
+        claims.append(Claim(row, AP, OWN, (QUANTILE, NEAR), shown_only=bool(setting)))
+        claims.append(Claim(row, AP, OWN, (LAD,), shown_only=True))
     if setting:
         rows = [f"{rate}, {NATURAL}" for rate in RATES]
-        claims += [Claim(row, AP, BLEND, (LAD, QUANTILE, NEAR), shown_only=True) for row in rows]
+        claims += [Claim(row, AP, OWN, (LAD, QUANTILE, NEAR), shown_only=True) for row in rows]
     return Seeded(
         "off_topic",
         "off_topic: average precision of foreign images in its ranking, beside the paper's two rankings",
@@ -94,7 +94,7 @@ def _patch(number: int, rng: np.random.Generator, side: int = 64) -> NDArray[np.
 
 
 def _photos(seed: int, run: Run) -> Measured:
-    photos, foreign = _embedded()
+    photos, foreign, parts = _embedded()
     for rate, share in RATES.items():
         count = round(share / (1 - share) * len(photos))
         for pool, kinds in ((OTHERS, [name for name in foreign if name != NATURAL]), (NATURAL, [NATURAL])):
@@ -104,19 +104,26 @@ def _photos(seed: int, run: Run) -> Measured:
             drawn = {kind: rng.permutation(len(foreign[kind])) for kind in kinds}
             mine = [kinds[order[number % len(kinds)]] for number in range(count)]
             chosen = np.stack([foreign[kind][drawn[kind][number // len(kinds)]] for number, kind in enumerate(mine)])
-            yield from _arms(row, photos, chosen, 0.8, rng)
+            yield from _arms(row, photos, chosen, 0.8, rng, parts)
 
 
-def _arms(row: str, clean: NDArray[Any], foreign: NDArray[Any], floor: float, rng: np.random.Generator) -> Measured:
+def _arms(
+    row: str,
+    clean: NDArray[Any],
+    foreign: NDArray[Any],
+    floor: float,
+    rng: np.random.Generator,
+    parts: tuple[int, ...] | None = None,
+) -> Measured:
     features = np.concatenate([clean, foreign]).astype(np.float32)
     data = ImageSet.from_arrays(np.zeros((len(features), 1, 1), np.uint8), np.zeros(len(features), int))
     outputs = Outputs(data.ids, np.ones((len(features), 1)), features)
     truth = np.arange(len(features)) >= len(clean)
     arms = {
-        BLEND: OffTopic(),
-        LAD: OffTopic(method="lad"),
-        QUANTILE: OffTopic(method="quantile", quantile=0.01),
-        NEAR: OffTopic(method="neighbours"),
+        OWN: OffTopic(parts=parts),
+        LAD: OffTopic(parts=parts, method="lad"),
+        QUANTILE: OffTopic(parts=parts, method="quantile", quantile=0.01),
+        NEAR: OffTopic(parts=parts, method="neighbours"),
     }
     for arm, auditor in arms.items():
         score = auditor.ranked(data, outputs, rng)
@@ -125,8 +132,8 @@ def _arms(row: str, clean: NDArray[Any], foreign: NDArray[Any], floor: float, rn
 
 
 @cache
-def _embedded() -> tuple[Floats, dict[str, Floats]]:
-    """Features of the photographs, and of foreign images by kind."""
+def _embedded() -> tuple[Floats, dict[str, Floats], tuple[int, ...]]:
+    """Vectors of the photographs, of foreign images by kind, and how many columns each look has."""
     photos = _zipped("imagenet_photos_500_short256.zip", {})
     pictures = "ai_generated_vs_real_photos_100_each_native_crops.zip"
     with zipfile.ZipFile(given_file("anomaly_deeppcb_120_pairs.zip")) as held:
@@ -140,10 +147,13 @@ def _embedded() -> tuple[Floats, dict[str, Floats]]:
         "generated": _zipped(pictures, {"label": "ai"})[:POOL],
         NATURAL: _zipped(pictures, {"label": "real"})[:POOL],
     }
-    net = _mobilenet()
-    return _features(net, photos), {
-        kind: _features(net, [_pressed(one) for one in ims]) for kind, ims in foreign.items()
-    }
+    from kintsugi.models.layered import LayeredEncoder
+
+    net = LayeredEncoder(_mobilenet())
+    known = _features(net, photos)
+    found = {kind: _features(net, [_pressed(one) for one in ims]) for kind, ims in foreign.items()}
+    assert net.widths is not None
+    return known, found, net.widths
 
 
 def _arrays(name: str) -> list[Any]:
