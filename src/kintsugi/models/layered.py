@@ -3,11 +3,11 @@
 Images of another source mostly differ in what the last layer of a net was trained to ignore: how fine their detail is,
 how colourful they are, what their surfaces are like. So the vector has, in this order,
 
-1. sharpness, 7 numbers, and 2. colour, 12 numbers, from power spectra at 224 x 224 (short side to 256, centre cut out).
+1. sharpness, 4 numbers, and 2. colour, 12 numbers, from power spectra at 224 x 224 (short side to 256, centre cut out).
    Brightness (R + G + B) / 3 and the opponent colours R - G and (R + G) / 2 - B, less their mean, are multiplied by a
    Hann window; their squared Fourier transforms are averaged over six octaves of frequency, 1/2 to 1/128 cycle a pixel.
-   Sharpness is first and second differences, from octave to octave, of log brightness in the five finest: the slope
-   of the spectrum, which is much alike in photographs, and its kinks, as scaling up leaves them, whatever the contrast.
+   Sharpness is how much the log power of brightness falls from octave to octave, in the five finest: the slope of the
+   spectrum, which is much alike in photographs, and its kinks, as scaling up leaves them, whatever the contrast.
    Colour is the log of each opponent colour's power over that of brightness;
 3. mean and standard deviation over the places (or tokens) of every channel of three layers, a quarter, a third and
    nearly half of the way through the net, as its layers with weights are counted. A layer is the largest module that
@@ -124,15 +124,13 @@ def _matrix(module: nn.Module) -> bool:
 
 
 def sharpness_and_colour(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Shape of the spectrum of brightness ``[B, 7]``, and colour by octave ``[B, 12]``.
+    """Slopes of the spectrum of brightness ``[B, 4]``, and colour by octave ``[B, 12]``.
 
     Args:
         image: ``[B, 3, S, S]`` in 0..1; S is 128 at least.
     """
     power = octave_power(image)
-    fine = power[:, 0, :FINE]
-    slope = fine.diff(dim=1)
-    return torch.cat([slope, slope.diff(dim=1)], 1), (power[:, 1:] - power[:, :1]).flatten(1)
+    return power[:, 0, :FINE].diff(dim=1), (power[:, 1:] - power[:, :1]).flatten(1)
 
 
 def octave_power(image: torch.Tensor) -> torch.Tensor:

@@ -8,12 +8,21 @@ then, of a branch's width (its share of the leaves) times its length (its parent
 suspicious. (The published code gives right branches another width, which changes sums and no order.) Their alternative
 is the 1% quantile of an image's distances to all others, large is suspicious: a cluster of that size hides itself.
 
-``blend``, the default, is ours, since each alone fails somewhere: LAD where many that belong are as lonely as those
-that do not, quantiles where the bulk is of several kinds. It adds -log(1 - r) for the rank r (0 to 1) that LAD gives
-and twice that for the ``quantile``'s (Fisher's way to join tests), after each feature was replaced by the square root
-of its size, sign kept (power normalisation; Perronnin, Sanchez, Mensink, ECCV 2010), so that the few large features of
-a trained net do not rule the cosine. Weights, root and quantile were fixed on digits, Fashion-MNIST, CIFAR-10 and
-Tiny-ImageNet with images of other kinds mixed in.
+``blend``, the default where there is one vector an image, is ours, since each alone fails somewhere: LAD where many
+that belong are as lonely as those that do not, quantiles where the bulk is of several kinds. It adds -log(1 - r) for
+the rank r (0 to 1) that LAD gives and twice that for the ``quantile``'s (Fisher's way to join tests), after each
+feature was replaced by the square root of its size, sign kept (power normalisation; Perronnin, Sanchez, Mensink, ECCV
+2010), so that the few large features of a trained net do not rule the cosine. Weights, root and quantile were fixed on
+digits, Fashion-MNIST, CIFAR-10 and Tiny-ImageNet with images of other kinds mixed in.
+
+``looks``, the default where vectors are of :class:`~kintsugi.models.layered.LayeredEncoder`, is ours as well. Images of
+another source differ less in what the last layer of a net says than in their sharpness, their colours and what its
+middle layers see. For each of these three looks d is the squared robust Mahalanobis distance from the bulk
+(:mod:`kintsugi.ops.robust_distance`), and z = max(0, (log d - median) / (84% quantile - median)) of the logs. The score
+is 3 z(sharpness) + 2 z(colour) + 3 z(middle layers) - log(1 - r), r the rank that ``blend`` gives the encoder's own
+vector. Looks, weights and quantile were fixed with MobileNetV2 on Tiny-ImageNet, CIFAR-10, Fashion-MNIST, MNIST and web
+pictures, each with other kinds mixed in at 1, 5 and 10%; of about a hundred variants most lay within 0.02 of mean
+average precision 0.90.
 
 Memory is linear: the tree is Boruvka's on nearest neighbours (:mod:`kintsugi.ops.single_linkage`). Up to ``exact``
 images all is exact; beyond it quantiles are of the distances to a sample, and very large sets have neighbours from an
@@ -26,7 +35,11 @@ as it holds, first in the ranking. Otherwise nobody can tell how many, and ``aut
 
 Limits. Features must put what belongs together. The last layer of a classifier sets images of many classes, most of all
 those it was trained on, far apart, and what it does not know in their midst: among 500 ImageNet photographs of 500
-classes seen by MobileNetV2, digits, garments and circuit boards do not come first by any of these methods.
+classes seen by MobileNetV2, digits, garments and circuit boards do not come first by LAD, quantiles or blend. By looks
+they do; natural photographs from elsewhere do not by any of these, since nothing but their subject could tell. Where a
+set is of one kind of image and only the subject is foreign, ``blend`` is the method to ask. Looks do not count: how
+many do not belong is told from the encoder's vectors alone, since on clean sets a quarter to a third of all images seem
+to form a group of their own by them.
 """
 
 from __future__ import annotations
@@ -97,7 +110,7 @@ class OffTopic:
         exact: images up to which all distances are looked at.
 
     A finding is an image, its score 1 - LAD for ``lad``, D for ``quantile`` and ``neighbours``, the share of images
-    that rank behind it for ``blend``. Listed are the flagged and the first twentieth.
+    that rank behind it for ``blend`` and ``looks``. Listed are the flagged and the first twentieth.
     """
 
     def __init__(
@@ -211,8 +224,8 @@ class OffTopic:
     def _why(self, name: str, far: float, places: dict[str, int], count: int) -> str:
         if not places:
             return f"{name} is far from the others: {1 - self.quantile:.0%} of them lie at D {far:.3f} or more"
-        said = " and ".join(f"number {place} by {look}" for look, place in places.items())
-        return f"{name} is unlike the others: it is {said}, of {count} images, the oddest first"
+        said = ", ".join(f"number {place} by {look}" for look, place in places.items())
+        return f"{name} is unlike the others: with the oddest of {count} images first it is {said}"
 
     def _agreement(self, points: NDArray[np.float32], far: NDArray[np.float64], rng: np.random.Generator) -> str:
         from scipy.stats import spearmanr
