@@ -37,6 +37,7 @@ class Answers:
 
     def __init__(self, case: Case, data: ImageSet, encoder: Any) -> None:
         self.case, self.data, self.encoder = case, data, encoder
+        self._chosen_by_user = encoder is not None
         self.copies: NDArray[np.int64] = np.zeros((0, 2), dtype=np.int64)
         self.notes: list[str] = []
         self._features: NDArray[np.float32] | None = None
@@ -65,6 +66,27 @@ class Answers:
         if isinstance(self._outputs, Exception):
             raise self._outputs
         return self.data, self._outputs
+
+    def looks(self) -> tuple[Outputs, tuple[int, ...]]:
+        """Three looks at each sample, as features, and how many columns each has.
+
+        They are by the encoder that was named, else by the teacher or the model, whose middle layers tell kinds of
+        images apart whatever it was trained on, else by what gives the features.
+        """
+        from kintsugi.models.cache import embed
+        from kintsugi.models.encoder import ModelEncoder
+        from kintsugi.models.layered import LayeredEncoder
+
+        data, even = self.given(labels=False)
+        assert even is not None
+        nets = [model for model in (self.case.teacher, self.case.model) if _gives_features(model)]
+        encoder: Any = LayeredEncoder(self.encoder if self._chosen_by_user or not nets else ModelEncoder(nets[0]))
+        features = embed(encoder, data, cache=self.case.run.path("cache"), device=self.case.device)
+        if encoder.widths is None:  # everything was in the cache
+            embed(encoder, data.select(np.arange(1)), device=self.case.device)
+        assert encoder.widths is not None
+        self.notes.append(f"What does not belong was looked for by {encoder.name}.")
+        return Outputs(data.ids, even.prob, features, None, "features alone"), encoder.widths
 
     def _embed(self) -> None:
         from kintsugi.models.cache import embed

@@ -115,6 +115,8 @@ def audit(
         checks: names of auditors; those of :data:`CHECKS` run in its order.
         encoder: whose features serve the checks; None takes the teacher's (it is the more robust, and did not learn
             from these labels), else that of a self-supervised encoder trained on these images, where there are enough.
+            What does not belong is looked for by the statistics of the pictures and by middle layers as well, of the
+            teacher or the model where they give any.
         against: older data, with which these are compared.
         reviewed: a sheet that an earlier audit wrote and a person filled in (:mod:`kintsugi.api.review_sheet`).
         save: write ``findings.parquet``, ``proposed.jsonl`` and ``report.html`` into ``audit/`` of the case's folder,
@@ -143,8 +145,10 @@ def audit(
             if name in ANSWERED and outputs is None:
                 continue
             auditor = find(name, "auditor").load()
-            given = {"reviewed": said} if name in COUNTED else {}
-            made = auditor(against, encoder=answers.encoder) if name == "against" else auditor(**given)
+            options: dict[str, Any] = {"reviewed": said} if name in COUNTED else {}
+            if name == "off_topic":
+                outputs, options["parts"] = answers.looks()
+            made = auditor(against, encoder=answers.encoder) if name == "against" else auditor(**options)
             found.append(made(looked, outputs, numpy_rng(case.seed, "audit", name)))
         except (BadArgument, BadData, MissingDependency) as error:
             undone.append((name, str(error)))

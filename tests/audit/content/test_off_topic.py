@@ -83,7 +83,7 @@ def test_patches_among_digits_come_first():
     features, foreign = patched(90, 0)
     found = {
         method: average_precision(
-            OffTopic(method=method, quantile=q)._scores(features, np.random.default_rng(0))[0], foreign
+            OffTopic(method=method, quantile=q)._scores(features, (64,), np.random.default_rng(0))[0], foreign
         )
         for method, q in (("lad", 0.1), ("blend", 0.1), ("quantile", 0.01))
     }
