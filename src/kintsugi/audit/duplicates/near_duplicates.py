@@ -63,6 +63,8 @@ CARD = Card(
 PLANTED = 200  # copies planted to learn how similar copies are
 SAMPLED = 1000  # candidate pairs looked at to learn how similar look-alikes are
 DRAWN = 500_000  # random pairs that stand for all pairs in SelfClean's cut
+PARTS = 8  # in which the promising pairs are laid on each other, best first
+YIELD, FAR = 0.02, 4.0  # share of a part that must lie so many scales beyond the tail of look-alikes to go on
 TURNS = 3  # an encoder sees each picture upright and turned by one and two right angles
 LOOKS = 2.0  # similarity of pictures is tanh(t / 2), so that the score (1 + s) / 2 is the logistic function of t
 MUTE = 1e-3  # tail of look-alikes below which features are all but the same for all
@@ -154,10 +156,20 @@ class NearDuplicates:
         chosen = rng.integers(max(len(small), 1), size=min(PLANTED, 4 * len(small)))
         copies, mirrored, cosine = seen.changed(single[chosen], rng)
         sampled = rng.permutation(len(pairs))[:SAMPLED]
-        looked = np.union1d(sampled, _best(near.first, most))
         value, change = np.full(len(pairs), -np.inf), np.zeros((len(pairs), 3))
-        value[looked], change[looked] = alike(small, small, pairs[looked])
-        value -= near.level[pairs[:, :2]].mean(axis=1)
+
+        def look(rows: NDArray[np.int64]) -> None:
+            rows = rows[np.isneginf(value[rows])]
+            found, change[rows] = alike(small, small, pairs[rows])
+            value[rows] = found - near.level[pairs[rows, :2]].mean(axis=1)
+
+        look(sampled)
+        start, scale, _ = cuts.tail(value[sampled]) if len(sampled) else (0.0, 1.0, 1.0)
+        promising = np.argsort(-near.first, kind="stable")[:most]
+        for rows in np.split(promising, np.arange(step := max(most // PARTS, SAMPLED), most, step)):
+            look(rows)
+            if (value[rows] >= start + FAR * scale).sum() < YIELD * len(rows):
+                break
         both = np.stack([chosen, np.arange(len(chosen)), mirrored], axis=1)
         planted = alike(small, copies, both)[0] - near.level[chosen]
         if near.encoded is not None and len(pairs) >= cuts.FEWEST:  # of fewer the tails cannot be compared
