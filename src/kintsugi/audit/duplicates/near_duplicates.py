@@ -63,8 +63,11 @@ CARD = Card(
 PLANTED = 200  # copies planted to learn how similar copies are
 SAMPLED = 1000  # candidate pairs looked at to learn how similar look-alikes are
 DRAWN = 500_000  # random pairs that stand for all pairs in SelfClean's cut
+TAIL = (
+    0.8  # quantile at which look-alikes' tail begins: of all pairs a twentieth are copies where a third of images are
+)
 PARTS = 8  # in which the promising pairs are laid on each other, best first
-YIELD, FAR = 0.02, 4.0  # share of a part that must lie so many scales beyond the tail of look-alikes to go on
+YIELD, FAR = 0.02, 6.0  # share of a part that must lie so many scales beyond the tail of look-alikes to go on
 TURNS = 3  # an encoder sees each picture upright and turned by one and two right angles
 LOOKS = 2.0  # similarity of pictures is tanh(t / 2), so that the score (1 + s) / 2 is the logistic function of t
 MUTE = 1e-3  # tail of look-alikes below which features are all but the same for all
@@ -164,7 +167,7 @@ class NearDuplicates:
             value[rows] = found - near.level[pairs[rows, :2]].mean(axis=1)
 
         look(sampled)
-        start, scale, _ = cuts.tail(value[sampled]) if len(sampled) else (0.0, 1.0, 1.0)
+        start, scale, _ = cuts.tail(value[sampled], TAIL) if len(sampled) else (0.0, 1.0, 1.0)
         promising = np.argsort(-near.first, kind="stable")[:most]
         for rows in np.split(promising, np.arange(step := max(most // PARTS, SAMPLED), most, step)):
             look(rows)
@@ -178,7 +181,7 @@ class NearDuplicates:
             planted = planted if cosine is None else np.maximum(planted, told(near.beyond(cosine, chosen)))
         kept = _best(value, most)
         best = kept[best_way(pairs[kept], value[kept])]
-        cut = self._cut(value[best], value[sampled], len(pairs), planted, np.zeros(0), len(small), LOOKS)
+        cut = self._cut(value[best], value[sampled], len(pairs), planted, np.zeros(0), len(small), LOOKS, TAIL)
         how = [
             {
                 "mirrored": bool(pairs[i, 2]),
@@ -216,9 +219,10 @@ class NearDuplicates:
         drawn: NDArray[np.float64],
         count: int,
         scale: float,
+        at: float = cuts.TAIL,
     ) -> cuts.Cut:
         if self.threshold == "auto":
-            return cuts.calibrated(value, look_alikes, pairs, planted, self.fdr)
+            return cuts.calibrated(value, look_alikes, pairs, planted, self.fdr, at)
         if self.threshold == "selfclean":
             made = cuts.selfclean((1 - drawn) / 2, count, alpha=self.alpha)
             return replace(made, threshold=float(fisher(np.array(made.threshold))))
@@ -239,7 +243,7 @@ def _on_scale(
 
     So an encoder to which a whole class is alike moves no pair, and one that sees through a crop moves it far.
     """
-    (to, wide, _), (start, own, _) = cuts.tail(value[sampled]), cuts.tail(encoded[sampled])
+    (to, wide, _), (start, own, _) = (cuts.tail(each[sampled], TAIL) for each in (value, encoded))
     if own < MUTE:
         return lambda told: np.full(len(told), -np.inf)
     return lambda told: to + (told - start) * (wide / own)
@@ -289,7 +293,7 @@ def _finding(
     return Finding(
         subject="pair",
         ids=(data.ids[a], data.ids[b]),
-        score=float(np.clip((1 + near) / 2, 0.0, 1.0)),
+        score=min(max((1 + near) / 2, 0.0), 1.0),
         flagged=bool(flagged),
         check=check,
         suggestion="split" if leak else "review" if differ else "drop",
