@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from kintsugi.audit.duplicates import picture
+from kintsugi.audit.duplicates.cut import tail
 from kintsugi.audit.duplicates.grouping import coded, decoded, unique_pairs
 from kintsugi.core.optional import available
 from kintsugi.core.progress import task
@@ -30,6 +31,9 @@ WIDE = 0.5  # weight of the level in an encoder's space
 HIGHEST = 0.95  # quantile at which levels are cut: where copies are many, they are no look-alikes of each other
 CHUNK = 128  # pairs laid on each other at a time
 STEPS = 8  # by which they are
+TAIL = 0.8  # quantile at which look-alikes' tail begins: where a third of images are copies, 5% of pairs are
+PARTS, LEAST = 8, 1000  # in which the promising pairs are looked at, and how many one holds at least
+YIELD, FAR = 0.02, 6.0  # share of a part that must lie so many scales beyond the tail of look-alikes to go on
 ROOM = 2**23  # cosines held at a time
 GROUP = 16  # of which the largest is taken first
 
@@ -161,6 +165,34 @@ def alike(
             change[top : top + CHUNK] = how.numpy()
             tracker.advance(len(part))
     return found, change
+
+
+def looked(
+    near: Neighbourhood, small: NDArray[np.uint8], sampled: NDArray[np.int64], most: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """t of equation 1 of the sampled pairs and of the promising ones, -infinity of the rest, and changes of alignment.
+
+    The promising ones are looked at in parts, best first by descriptors, up to ``most`` of them, until of a part hardly
+    any stand out of the tail of the sampled ones: where an eighth has no copies, what comes after it has none either.
+    """
+    value, change = np.full(len(near.pairs), -np.inf), np.zeros((len(near.pairs), 3))
+
+    def look(rows: NDArray[np.int64]) -> None:
+        rows = rows[np.isneginf(value[rows])]
+        found, change[rows] = alike(small, small, near.pairs[rows])
+        value[rows] = found - near.level[near.pairs[rows, :2]].mean(axis=1)
+
+    if not len(sampled):
+        return value, change
+    look(sampled)
+    start, scale, _ = tail(value[sampled], TAIL)
+    promising, step = np.argsort(-near.first, kind="stable")[:most], max(most // PARTS, LEAST)
+    for top in range(0, len(promising), step):
+        rows = promising[top : top + step]
+        look(rows)
+        if (value[rows] >= start + FAR * scale).mean() < YIELD:
+            break
+    return value, change
 
 
 def neighbour_pairs(neighbours: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -45,7 +45,7 @@ def tail(look_alikes: NDArray[np.float64], at: float = TAIL) -> tuple[float, flo
     """Where the upper tail of look-alikes begins, its scale, and the upper end of the scale's 95% interval.
 
     Beyond the quantile u (``at``) the excess is taken to be exponential; its scale is median(excess) / log 2, so that
-    how far the upper half of it lies does not matter: it may be true duplicates. Of m values its relative error is
+    how far its upper half lies does not matter: part of that may be true duplicates. Of m values its relative error is
     1 / (sqrt(m) log 2).
     """
     start = float(np.quantile(look_alikes, at))
