@@ -229,9 +229,8 @@ def test_the_tail_does_not_see_the_copies_that_fill_its_end():
     assert 0.1 < cut.tail(look, 0.8)[1] < 0.2  # log 3 / log 2 of the true one: half of the excess is not theirs
     assert cut.tail(look, 0.95)[1] > 1
     value = np.sort(look)[-300:]
-    by = {at: cut.calibrated(value, look, 1000, rng.normal(2.6, 0.3, 200), 0.1, at) for at in (0.8, 0.95)}
-    assert ((value >= by[0.8].threshold) == (value > 1.5)).all()
-    assert not np.isfinite(by[0.95].threshold)
+    made = cut.calibrated(value, look, 1000, rng.normal(2.6, 0.3, 200), 0.1, 0.8)
+    assert 50 <= (value >= made.threshold).sum() <= 55  # a tenth of those flagged may be false
 
 
 def test_edges_agree_as_their_definition_says():
