@@ -256,9 +256,9 @@ def _histograms(grey):
         for x in range(32):
             dx, dy = grey[y + 1, x + 2] - grey[y + 1, x], grey[y + 2, x + 1] - grey[y, x + 1]
             angle = np.arctan2(dy, dx) * 4 / np.pi % 8
-            for way in range(8):
-                apart = min(abs(angle - way), 8 - abs(angle - way))
-                made[way, y // 4, x // 4] += max(0.0, 1 - apart) * np.hypot(dx, dy) / 16
+            apart = np.abs(angle - np.arange(8))
+            share = np.maximum(0.0, 1 - np.minimum(apart, 8 - apart))
+            made[:, y // 4, x // 4] += share * np.hypot(dx, dy) / 16
     around = np.array(
         [[np.mean((made**2).sum(0)[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]) for x in range(8)] for y in range(8)]
     )
