@@ -62,7 +62,8 @@ PLANTED_DATA = (
     "all 1797 of scikit-learn's handwritten digits and 90 copies with 10% gain and noise of 0.05, as the card has it; "
     "its two photographs in tiles of 64 px and 60 copies, cropped, half of them mirrored, pressed as JPEG; on digits "
     "the card knows plain pixels to be best, so there they are shown and decide nothing; claims were fixed on seeds "
-    "100 and 101"
+    "100 and 101; where the tail of look-alikes begins was chosen with these seeds in view, and on the tiles of ten "
+    "further ones recall was 0.59 and precision 0.95"
 )
 JUDGED_DATA = (
     "CIFAR-10's test images, halved at random: settings were chosen on one half, and these figures are of the other, "
