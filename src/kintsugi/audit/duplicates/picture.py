@@ -3,9 +3,10 @@
 A small picture is 32 x 32 x 3. Two things are compared. *Bands* (fine minus coarse) are blind to exposure and slow
 shading, and weigh fine structure, in which only copies agree, above the coarse one, in which all photographs of a kind
 agree; a copy that was shifted, cropped or scaled is laid back on its original by Gauss-Newton steps on shift and scale
-(Lucas and Kanade, 1981), and what remains is the normalised correlation of the overlap. *Edges* are histograms of eight
-gradient directions in cells of 4 x 4 pixels, each cell by the energy around it (Dalal and Triggs, 2005), so that
-contrast and colour may differ; the best of 25 shifts by up to 3 pixels counts.
+(Lucas and Kanade, 1981) of what is grey, until a step gains nothing, and what remains is the normalised correlation of
+the overlap in colour. *Edges* are histograms of eight gradient directions in cells of 4 x 4 pixels, each cell by the
+energy around it (Dalal and Triggs, 2005), so that contrast and colour may differ; the best of 25 shifts by up to 3
+pixels counts. Blurs, cells and moves are products with small matrices: rows and columns go apart from each other.
 """
 
 from __future__ import annotations
