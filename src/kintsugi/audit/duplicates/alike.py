@@ -12,10 +12,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from kintsugi.audit.duplicates import picture
+from kintsugi.audit.duplicates.cut import tail
+from kintsugi.audit.duplicates.grouping import coded, decoded, unique_pairs
+from kintsugi.core.optional import available
 from kintsugi.core.progress import task
-from kintsugi.ops.neighbours import nearest, unit
+from kintsugi.ops.neighbours import LARGE, nearest, unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +29,13 @@ BANDS = 0.5  # weight of the bands beside the edges
 LEVEL = 1.5  # weights of edges and bands together
 WIDE = 0.5  # weight of the level in an encoder's space
 HIGHEST = 0.95  # quantile at which levels are cut: where copies are many, they are no look-alikes of each other
-CHUNK = 512  # pairs laid on each other at a time
+CHUNK = 128  # pairs laid on each other at a time
+STEPS = 8  # by which they are
+TAIL = 0.8  # quantile at which look-alikes' tail begins: where a third of images are copies, 5% of pairs are
+PARTS, LEAST = 8, 1000  # in which the promising pairs are looked at, and how many one holds at least
+YIELD, FAR = 0.02, 6.0  # share of a part that must lie so many scales beyond the tail of look-alikes to go on
+ROOM = 2**23  # cosines held at a time
+GROUP = 16  # of which the largest is taken first
 
 
 def fisher(correlation: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -68,8 +78,9 @@ class Neighbourhood:
         vectors: NDArray[np.float32] | None,
         turned: NDArray[np.float16],
     ) -> None:
-        plain, mirror = picture.descriptor(small), picture.descriptor(small, flip=True)
-        near = [nearest(plain, max(k, LAST)), nearest(plain, max(k, LAST) + 1, mirror)]
+        plain = picture.descriptor(small)
+        mirror = picture.mirrored(plain)
+        near = _both_ways(plain, mirror, max(k, LAST))
         own = near[1][1] == np.arange(len(small))[:, None]  # a symmetric picture is its own mirror image
         levels = level(np.concatenate([near[0][0], np.where(own, 2.0, near[1][0])], axis=1))
         made = [_with_way(neighbour_pairs(rows[:, : k + way]), way) for way, (_, rows) in enumerate(near)]
@@ -79,12 +90,16 @@ class Neighbourhood:
             seen = nearest(views[0], max(k, LAST))
             self._level = WIDE * level(seen[0])
             found = [seen[1], *(nearest(views[0], k, view)[1] for view in views[1:])]
-            met = np.unique(np.concatenate([neighbour_pairs(rows[:, :k]) for rows in found]), axis=0)
+            met = unique_pairs(np.concatenate([neighbour_pairs(rows[:, :k]) for rows in found]))[0]
             ways = np.stack([cosine(plain, met), cosine(plain, met, mirror)])
             made.append(np.concatenate([met, ways.argmax(axis=0)[:, None]], axis=1))
-        self.pairs = np.unique(np.concatenate(made), axis=0)
-        flat, mirrored = self.pairs[:, :2], self.pairs[:, 2] == 1
-        first = np.where(mirrored, cosine(plain, flat, mirror), cosine(plain, flat))
+        every = np.concatenate(made)
+        code = np.unique(2 * coded(every[:, :2], len(small)) + every[:, 2])
+        self.pairs = np.concatenate([decoded(code // 2, len(small)), code[:, None] % 2], axis=1)
+        flat, first = self.pairs[:, :2], np.empty(len(self.pairs))
+        for way, other in enumerate((plain, mirror)):
+            these = self.pairs[:, 2] == way
+            first[these] = cosine(plain, flat[these], other)
         self.first = fisher(first) - levels[flat].mean(axis=1)
         self.level = LEVEL * levels
         self.encoded = None
@@ -97,6 +112,44 @@ class Neighbourhood:
         return fisher(cosines) - self._level[rows]
 
 
+def _both_ways(
+    plain: NDArray[np.float32], mirror: NDArray[np.float32], k: int
+) -> list[tuple[NDArray[np.floating], NDArray[np.int64]]]:
+    """Cosine distances and rows of the ``k`` nearest others of each picture, and of the ``k + 1`` nearest mirrored.
+
+    With e and o the halves of a descriptor that stay and turn round when its picture is mirrored, e e' + o o' is the
+    cosine of two pictures and e e' - o o' that with one mirrored: both for the price of one.
+    """
+    count = len(plain)
+    if count < 2 or (count >= LARGE and available("faiss")):
+        return [nearest(plain, k), nearest(plain, k + 1, mirror)]
+    even, odd = (torch.from_numpy(half) for half in picture.halves(plain))
+    made: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[], []]
+    high = max(1, ROOM // count)
+    for top in range(0, count, high):
+        stays = even[top : top + high] @ even.T
+        upright = torch.addmm(stays, odd[top : top + high], odd.T)
+        turned = stays.mul_(2).sub_(upright)
+        upright.diagonal(top).fill_(-torch.inf)
+        made[0].append(_largest(upright, min(k, count - 1)))
+        made[1].append(_largest(turned, min(k + 1, count)))
+    return [
+        (1 - torch.cat([near for near, _ in way]).numpy(), torch.cat([rows for _, rows in way]).numpy()) for way in made
+    ]
+
+
+def _largest(values: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ``k`` largest of each row and their places: they are in the ``k`` groups of largest maxima."""
+    wide = values.shape[1] // GROUP
+    if wide < 2 * k:
+        return values.topk(k, dim=1)
+    group = values[:, : GROUP * wide].unflatten(1, (GROUP, wide)).amax(1).topk(k, dim=1).indices
+    rest = torch.arange(GROUP * wide, values.shape[1]).expand(len(values), -1)
+    place = torch.cat([(group[:, :, None] + wide * torch.arange(GROUP)).flatten(1), rest], 1)
+    near, at = values.gather(1, place).topk(k, dim=1)
+    return near, place.gather(1, at)
+
+
 def alike(
     one: NDArray[np.uint8], other: NDArray[np.uint8], pairs: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -107,18 +160,46 @@ def alike(
             part = pairs[top : top + CHUNK]
             a, b = one[part[:, 0]], other[part[:, 1]]
             b = np.where((part[:, 2] == 1)[:, None, None, None], b[:, :, ::-1], b)
-            bands, how = picture.agreement(picture.bands(a), picture.bands(b), 8)
+            bands, how = picture.agreement(picture.bands(a), picture.bands(b), STEPS)
             found[top : top + CHUNK] = fisher(picture.edges_agree(a, b).numpy()) + BANDS * fisher(bands.numpy())
             change[top : top + CHUNK] = how.numpy()
             tracker.advance(len(part))
     return found, change
 
 
+def looked(
+    near: Neighbourhood, small: NDArray[np.uint8], sampled: NDArray[np.int64], most: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """t of equation 1 of the sampled pairs and of the promising ones, -infinity of the rest, and changes of alignment.
+
+    The promising ones are looked at in parts, best first by descriptors, up to ``most`` of them, until of a part hardly
+    any stand out of the tail of the sampled ones: where an eighth has no copies, what comes after it has none either.
+    """
+    value, change = np.full(len(near.pairs), -np.inf), np.zeros((len(near.pairs), 3))
+
+    def look(rows: NDArray[np.int64]) -> None:
+        rows = rows[np.isneginf(value[rows])]
+        found, change[rows] = alike(small, small, near.pairs[rows])
+        value[rows] = found - near.level[near.pairs[rows, :2]].mean(axis=1)
+
+    if not len(sampled):
+        return value, change
+    look(sampled)
+    start, scale, _ = tail(value[sampled], TAIL)
+    promising, step = np.argsort(-near.first, kind="stable")[:most], max(most // PARTS, LEAST)
+    for top in range(0, len(promising), step):
+        rows = promising[top : top + step]
+        look(rows)
+        if (value[rows] >= start + FAR * scale).mean() < YIELD:
+            break
+    return value, change
+
+
 def neighbour_pairs(neighbours: NDArray[np.int64]) -> NDArray[np.int64]:
     """Distinct pairs ``(smaller, larger)`` of lists of neighbours, int64 ``[P, 2]``."""
     left = np.repeat(np.arange(len(neighbours)), neighbours.shape[1])
     pairs = np.stack([left, neighbours.ravel()], axis=1)
-    return np.unique(np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1), axis=0)
+    return unique_pairs(pairs[pairs[:, 0] != pairs[:, 1]])[0]
 
 
 def best_way(pairs: NDArray[np.int64], value: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kintsugi.ops.logistic_cut import logistic_cut
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -39,13 +41,14 @@ class Cut:
     most: float | None = None
 
 
-def tail(look_alikes: NDArray[np.float64]) -> tuple[float, float, float]:
+def tail(look_alikes: NDArray[np.float64], at: float = TAIL) -> tuple[float, float, float]:
     """Where the upper tail of look-alikes begins, its scale, and the upper end of the scale's 95% interval.
 
-    Beyond the 95% quantile u the excess is taken to be exponential; its scale is median(excess) / log 2, which the few
-    true duplicates among the look-alikes do not move. Of m values its relative error is 1 / (sqrt(m) log 2).
+    Beyond the quantile u (``at``) the excess is taken to be exponential; its scale is median(excess) / log 2, so that
+    how far its upper half lies does not matter: part of that may be true duplicates. Of m values its relative error is
+    1 / (sqrt(m) log 2).
     """
-    start = float(np.quantile(look_alikes, TAIL))
+    start = float(np.quantile(look_alikes, at))
     excess = look_alikes[look_alikes > start] - start
     if not len(excess):
         return start, 1e-9, 1e-9
@@ -59,10 +62,11 @@ def calibrated(
     pairs: int,
     planted: NDArray[np.float64] | None,
     fdr: float,
+    at: float = TAIL,
 ) -> Cut:
     """The lowest threshold that keeps the expected share of false pairs below ``fdr``.
 
-    Of ``pairs`` look-alikes, pairs (1 - 0.95) exp(-(t - u) / scale) are expected beyond t (:func:`tail`). Planted
+    Of ``pairs`` look-alikes, pairs (1 - at) exp(-(t - u) / scale) are expected beyond t (:func:`tail`). Planted
     copies say how many are missed; they are no bound, since real copies differ more than planted ones do. Pairs as
     alike as 75% of planted copies are left out of the tail, unless they are many. Where no pair stands out of the tail
     and planted copies would not do so either, copies cannot be told from look-alikes.
@@ -73,6 +77,7 @@ def calibrated(
         pairs: number of all candidate pairs.
         planted: of planted copies with their originals; None when the images cannot be changed.
         fdr: accepted share of false pairs among those flagged.
+        at: quantile at which the tail begins.
     """
     copies = np.zeros(0) if planted is None else planted
     if len(look_alikes) < FEWEST:
@@ -84,14 +89,14 @@ def calibrated(
     below = look_alikes[look_alikes < np.quantile(copies, REACH)] if len(copies) else look_alikes
     if len(below) < (1 - OVERLAP) * len(look_alikes):
         below = look_alikes
-    start, scale, widest = tail(below)
+    start, scale, widest = tail(below, at)
 
-    def expected(at: NDArray[np.float64], width: float) -> NDArray[np.float64]:
-        return np.asarray(pairs * (1 - TAIL) * np.exp(-np.maximum(at - start, 0) / width))
+    def expected(beyond: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+        return np.asarray(pairs * (1 - at) * np.exp(-np.maximum(beyond - start, 0) / width))
 
     ranked = np.sort(value[value > start])[::-1]
     fine = np.flatnonzero(expected(ranked, widest) <= fdr * np.arange(1, len(ranked) + 1))
-    threshold = start + widest * float(np.log(max(pairs * (1 - TAIL) / fdr, 1.0)))
+    threshold = start + widest * float(np.log(max(pairs * (1 - at) / fdr, 1.0)))
     if len(fine):
         threshold = min(threshold, float(ranked[fine[-1]]))
     recall = float((copies >= threshold).mean()) if len(copies) else None
@@ -104,11 +109,7 @@ def calibrated(
 
 
 def selfclean(drawn: NDArray[np.float64], count: int, *, alpha: float = 0.01, q: float = 0.05) -> Cut:
-    """SelfClean's automatic cut (Groeger et al., 2024) on distances D = (1 - similarity) / 2 of all pairs.
-
-    A logistic distribution is laid through the quantiles alpha' and sqrt(alpha' / 2) of logit D, with
-    alpha' = alpha^2 for pairs; flagged is D < F^-1(q alpha' N / M) for N samples and M = N (N - 1) / 2 pairs.
-    D = 0, which the published code drops before ranking, is always flagged.
+    """SelfClean's automatic cut (:mod:`kintsugi.ops.logistic_cut`) on distances D = (1 - similarity) / 2 of all pairs.
 
     Args:
         drawn: distances of random pairs.
@@ -118,14 +119,7 @@ def selfclean(drawn: NDArray[np.float64], count: int, *, alpha: float = 0.01, q:
     """
     if not len(drawn):
         return Cut(1.0, None, None, "Too few images for a cut: only identical vectors are flagged.")
-    guess = alpha**2
-    at = np.array([guess, np.sqrt(guess / 2)])
-    inner = np.clip(drawn, 1e-12, 1 - 1e-12)
-    low, high = np.quantile(np.log(inner / (1 - inner)), at)
-    odds = np.log(at / (1 - at))
-    scale = (high - low) / (odds[1] - odds[0])
-    tail = q * guess * count / (count * (count - 1) / 2)
-    place = low + scale * (np.log(tail / (1 - tail)) - odds[0])
-    distance = 1 / (1 + np.exp(-place))
+    inside = np.clip(drawn, 0.0, 1.0)  # rounding
+    distance, _ = logistic_cut(inside, alpha=alpha, q=q, samples=count, pairs=count * (count - 1) // 2)
     note = f"Flagged below distance {distance:.2g} by the logistic cut of SelfClean (alpha {alpha:g}, q {q:g})."
-    return Cut(float(1 - 2 * distance), None, None, note)
+    return Cut(1 - 2 * distance, None, None, note)
