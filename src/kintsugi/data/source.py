@@ -237,9 +237,7 @@ class Joined:
 def picture_of(source: Source, row: int, enough: tuple[int, int] | None = None) -> Image.Image:
     """One image of any source as a Pillow picture of mode RGB."""
     make: Callable[[int, tuple[int, int] | None], Image.Image] | None = getattr(source, "picture", None)
-    if (
-        make is not None
-    ):  # as :class:`Pictures` has it; asking for the protocol takes a tenth of a small image's decoding
+    if make is not None:  # asking for the protocol takes a tenth of a small image's decoding
         return make(row, enough)
     from PIL import Image
 
