@@ -97,12 +97,13 @@ def test_views_share_the_memory_and_views_of_it_need_no_other(tmp_path):
         data.remembering(-1)
 
 
-def test_bad_images_are_tried_once_and_recorded_as_ever(tmp_path):
+def test_bad_images_are_tried_once_at_each_size_and_recorded_as_ever(tmp_path):
     plain, data = folder(tmp_path, broken=(2, 7)), folder(tmp_path, broken=(2, 7)).remembering()
-    assert passes(data) == passes(plain)
+    for _ in range(2):
+        assert passes(data) == passes(plain)
     assert list(data.problems) == list(plain.problems)
     assert [problem.id for problem in data.problems] == ["n2", "n7"]
-    assert data.source.source.opened.count(2) == 1
+    assert data.source.source.opened.count(2) == 4  # sizes: one may fit memory where another does not
 
 
 def test_what_is_kept_cannot_be_changed(tmp_path):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kintsugi.core.errors import BadArgument, BadData
-from kintsugi.ops.neighbours import nearest
+from kintsugi.ops.neighbours import _lowest, nearest
 
 
 def oracle(base, k, query, metric):
@@ -82,3 +82,19 @@ def test_bad_input_is_named():
     with pytest.raises(BadData, match="2 columns and base 3"):
         nearest(np.ones((3, 3)), 1, np.ones((3, 2)))
     assert nearest(np.ones((1, 3)), 2)[0].shape == (1, 0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 900), st.integers(1, 12), st.booleans(), st.integers(0, 999))
+def test_the_smallest_of_long_rows_are_those_of_sorting(count, k, tied, seed):
+    import torch
+
+    rng = torch.Generator().manual_seed(seed)
+    block = torch.rand(7, count, generator=rng)
+    if tied:
+        block = (block * 5).floor()
+    k = min(k, count)
+    near, place = _lowest(block, k)
+    assert torch.equal(near, block.sort(1)[0][:, :k])
+    assert torch.equal(block.gather(1, place), near)
+    assert all(len(set(row)) == k for row in place.tolist())

@@ -26,7 +26,7 @@ _OBJECT = 256  # bytes that Python takes for each array besides its pixels
 class Remembered:
     """A source that gives what another gives, and decodes again only what it could not keep.
 
-    An image that cannot be read is tried once: later passes meet the same :class:`BadImage`.
+    An image that cannot be read is tried once at each size: later passes meet the same :class:`BadImage`.
 
     Args:
         source: the images.
@@ -41,7 +41,7 @@ class Remembered:
         self.hashes: list[bytes | None] = [None] * len(source)
         self._shrinks = isinstance(source, Pictures)  # asked once: it is slow beside a small image
         self._kept: dict[int, NDArray[np.uint8]] = {}
-        self._bad: dict[int, BadImage] = {}
+        self._bad: dict[tuple[int, tuple[int, int] | None], BadImage] = {}  # by row and `enough`
         self._held = 0
         self._lock = threading.Lock()
 
@@ -71,7 +71,7 @@ class Remembered:
     def read(self, row: int) -> NDArray[np.uint8]:
         """One image."""
         kept = self._kept.get(row)
-        return self._keep(row, self._tried(row, lambda: self.source.read(row))) if kept is None else kept
+        return self._keep(row, self._tried(row, None, lambda: self.source.read(row))) if kept is None else kept
 
     def picture(self, row: int, enough: tuple[int, int] | None = None) -> Image.Image:
         """One image as a picture."""
@@ -84,7 +84,7 @@ class Remembered:
         kept = self._kept.get(row)
         if kept is not None and (enough is None or shrinkage(kept.shape[0], kept.shape[1], enough) < 2):
             return kept
-        made = np.asarray(self._tried(row, lambda: picture_of(self.source, row, enough)))
+        made = np.asarray(self._tried(row, enough, lambda: picture_of(self.source, row, enough)))
         return self._keep(row, made) if kept is None and self._whole(row, enough) else made
 
     def _whole(self, row: int, enough: tuple[int, int] | None) -> bool:
@@ -93,13 +93,13 @@ class Remembered:
             return True
         return shrinkage(*shape_of(self.source, row), enough) < 2
 
-    def _tried(self, row: int, read: Callable[[], T]) -> T:
-        if (known := self._bad.get(row)) is not None:
+    def _tried(self, row: int, enough: tuple[int, int] | None, read: Callable[[], T]) -> T:
+        if (known := self._bad.get((row, enough))) is not None:
             raise BadImage(known.where, known.reason, known.detail)
         try:
             return read()
         except BadImage as error:
-            self._bad[row] = BadImage(error.where, error.reason, error.detail)
+            self._bad[row, enough] = BadImage(error.where, error.reason, error.detail)
             raise
 
     def _keep(self, row: int, image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -44,6 +44,8 @@ def resized(
     pixel for pixel as torchvision does with Pillow images; ``pad`` fits inside black.
     """
     height, width = size
+    if isinstance(image, np.ndarray) and image.shape == (height, width, 3):
+        return image
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
     if (picture.height, picture.width) == (height, width):
         return np.asarray(picture)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from kintsugi.audit.duplicates.near_duplicates import NearDuplicates
-from kintsugi.audit.duplicates.seen import Seen
+from kintsugi.audit.duplicates.seen import Seen, _batches
 from kintsugi.data.imageset import ImageSet
 from kintsugi.data.source import BadImage
 
@@ -87,6 +87,28 @@ def test_findings_do_not_depend_on_the_memory():
         made.append([(row.ids, row.score, row.flagged, row.why) for row in findings])
     assert made[0]
     assert made[0] == made[1] == made[2]
+
+
+def test_large_images_are_not_held_many_at_a_time():
+    class Sized(Mixed):
+        def shape(self, row):
+            if row % 50 == 7:
+                raise BadImage(str(row), "truncated")
+            return 3000, 2000 if row < 100 else 40
+
+    table = mixed().table
+    parts = list(_batches(ImageSet(Sized(), table, ["thing"]), np.arange(150)))
+    assert [row for part in parts for row in part] == list(range(150))
+    assert {len(part) for part in parts[:48]} <= {1, 2, 3, 4}  # two, and those that cannot be read
+    assert max(map(len, parts)) > 30
+    assert {len(part) for part in _batches(mixed(), np.arange(150))} == {1}  # nobody knows how large they are
+
+
+def test_pixels_in_any_layout_have_the_same_hash():
+    image = np.random.default_rng(0).integers(0, 256, (5, 8, 6, 3), dtype=np.uint8)
+    other = np.asfortranarray(image)
+    digests = [Seen(ImageSet.from_arrays(each, [0] * 5), pictures=False).digest for each in (image, other)]
+    assert digests[0] == digests[1] == [expected_hash(one) for one in image]
 
 
 def test_nothing_to_see():

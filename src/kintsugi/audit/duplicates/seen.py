@@ -15,6 +15,7 @@ import torch
 from kintsugi.audit.duplicates import picture
 from kintsugi.core.progress import task
 from kintsugi.data.remembered import Remembered
+from kintsugi.data.source import BadImage
 from kintsugi.data.stream import resized
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from kintsugi.core.kinds import Encoder
     from kintsugi.data.imageset import ImageSet
 
-BATCH = 64
+BATCH, ROOM = 64, 2**24  # images, and pixels, that are decoded together
 
 
 class Seen:
@@ -64,11 +65,10 @@ class Seen:
         small = np.zeros((len(data) if pictures else 0, picture.SIDE, picture.SIDE, 3), dtype=np.uint8)
         made: dict[int, NDArray[np.float32]] = {}  # [turns, D]
         with task("look for duplicates", len(todo)) as tracker:
-            for rows, image in data.stream(order=_batches(todo), mixed=True):
+            for rows, image in data.stream(order=_batches(data, todo), mixed=True):
                 salt = _salt(image[0])
                 for row, one in zip(rows.tolist(), image, strict=True):
-                    found = known[row]
-                    digest[row] = hashlib.blake2b(one, digest_size=16, salt=salt).digest() if found is None else found
+                    digest[row] = known[row] or _hash(one, salt)
                     if pictures:
                         small[row] = resized(one, (picture.SIDE, picture.SIDE), "squash")
                 if encoder is not None:
@@ -122,8 +122,34 @@ def _hashes(data: ImageSet) -> list[bytes | None]:
     return [data.source.hashes[place] for place in data.rows.tolist()]
 
 
-def _batches(rows: NDArray[np.int64]) -> Iterator[Any]:
-    return (rows[top : top + BATCH] for top in range(0, len(rows), BATCH))
+def _batches(data: ImageSet, rows: NDArray[np.int64]) -> Iterator[Any]:
+    """Rows in parts of up to 64 images that take no more memory than they may."""
+    part: list[int] = []
+    room = ROOM
+    for row in rows.tolist():
+        size = _pixels(data, row)
+        if part and (len(part) == BATCH or size > room):
+            yield part
+            part, room = [], ROOM
+        part.append(row)
+        room -= size
+    if part:
+        yield part
+
+
+def _pixels(data: ImageSet, row: int) -> int:
+    tell = getattr(data.source, "shape", None)
+    if tell is None:
+        return ROOM  # only decoding would tell
+    try:
+        height, width = tell(int(data.rows[row]))
+    except BadImage:  # decoding meets it again, and records it
+        return 0
+    return int(height * width)
+
+
+def _hash(image: NDArray[np.uint8], salt: bytes) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16, salt=salt).digest()
 
 
 def _leave(data: ImageSet, digest: dict[int, bytes]) -> None:
