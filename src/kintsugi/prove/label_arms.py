@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kintsugi.core.errors import BadData
 from kintsugi.prove.label_cells import PENALTY, PEOPLE, Drawn, NoisyCell, drawn, people_gave, planted
 from kintsugi.prove.label_scores import flag_scores
 
@@ -46,9 +47,14 @@ def measure(
         seed: of the draw of images, the noise and the folds.
         images: to draw from the training part.
         cache: where features are kept.
+
+    Raises:
+        BadData: no label is wrong.
     """
     of = _drawn(dataset, seed, images, cache)
     cell = people_gave(of, noise) if noise in PEOPLE else planted(of, noise, rate)
+    if not cell.wrong.any():
+        raise BadData(f"No label is wrong in {cell.row}, seed {seed}:", "take more images or a higher rate.")
     table = []
     for name, (flagged, score) in _marks(cell):
         table.append(

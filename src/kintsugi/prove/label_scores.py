@@ -42,13 +42,13 @@ def peer_scores(label: NDArray[np.int64], prob: NDArray[Any], features: NDArray[
 
 
 def flag_scores(flagged: NDArray[np.bool_], score: NDArray[Any], wrong: NDArray[np.bool_]) -> dict[str, float]:
-    """F1, precision and recall of flags for the wrong labels; average precision of a score, NaN where none is wrong."""
+    """F1, precision and recall of flags for the wrong labels, of which there are some; average precision of a score."""
     hits = float((flagged & wrong).sum())
     return {
-        "F1": 2 * hits / max(1.0, float(flagged.sum() + wrong.sum())),
+        "F1": 2 * hits / float(flagged.sum() + wrong.sum()),
         "precision": hits / max(1.0, float(flagged.sum())),
-        "recall": hits / max(1.0, float(wrong.sum())),
-        "average precision": average_precision(score, wrong) if wrong.any() else float("nan"),
+        "recall": hits / float(wrong.sum()),
+        "average precision": average_precision(score, wrong),
     }
 
 

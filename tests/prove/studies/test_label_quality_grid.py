@@ -7,7 +7,15 @@ import pytest
 
 from kintsugi.core.errors import BadArgument, BadData
 from kintsugi.prove import label_arms
-from kintsugi.prove.studies.label_quality_grid import DETECTORS, NOTHING, RANDOM, LabelQualityGrid, _ranks, run_grid
+from kintsugi.prove.studies.label_quality_grid import (
+    DETECTORS,
+    NOTHING,
+    RANDOM,
+    LabelQualityGrid,
+    _cells,
+    _ranks,
+    run_grid,
+)
 
 SMALL = {"datasets": ("digits",), "seeds": (0,), "images": 700, "noises": ("uniform",), "rates": (0.4,)}
 
@@ -33,6 +41,39 @@ def test_a_cell_is_measured_once_and_trivial_baselines_are_what_they_must_be(tmp
     assert run_grid(tmp_path, **SMALL)["table"] == result["table"]
     with pytest.raises(BadData):
         run_grid(tmp_path, **{**SMALL, "images": 800})
+
+
+def test_what_was_measured_before_an_interruption_is_kept(tmp_path, monkeypatch):
+    asked = {"datasets": ("digits",), "seeds": (0, 1), "noises": ("uniform", "asymmetric"), "rates": (0.1, 0.4)}
+    told = []
+
+    def measured(dataset, noise, rate, seed, images, cache):
+        told.append((noise, rate, seed))
+        if len(told) == 3:
+            raise KeyboardInterrupt
+        return [{"detector": d, "F1": rate, "average precision": 0.5} for d in (*DETECTORS, NOTHING)]
+
+    monkeypatch.setattr("kintsugi.prove.studies.label_quality_grid.measure", measured)
+    with pytest.raises(KeyboardInterrupt):
+        run_grid(tmp_path, **asked)
+    result = run_grid(tmp_path, **asked)
+    assert told[:3] == [("uniform", 0.1, 0), ("uniform", 0.4, 0), ("asymmetric", 0.1, 0)]
+    assert len(told) == 3 + 6  # two of eight were kept
+    assert len(set(told)) == 8
+    assert {row["seeds"] for row in result["table"]} == {2}
+
+
+def test_a_cell_without_a_wrong_label_is_refused():
+    with pytest.raises(BadData, match="No label is wrong"):
+        run_grid(None, **{**SMALL, "images": 200, "rates": (1e-6,)})
+
+
+def test_people_gave_labels_to_one_data_set_alone():
+    cells = _cells(("mnist", "cifar10"), (0,), ("uniform", "worse_label"), (0.1, 0.4))
+    planted = [(dataset, "uniform", rate, 0) for dataset in ("mnist", "cifar10") for rate in (0.1, 0.4)]
+    assert sorted(cells) == sorted([*planted, ("cifar10", "worse_label", 0.4, 0)])
+    with pytest.raises(BadArgument, match="noises"):
+        run_grid(None, datasets=("digits",), noises=("worse_label",))
 
 
 def test_ranks_by_hand():

@@ -18,6 +18,9 @@ nearly everything is flagged. On 1000 photographs with 512 features and a quarte
 hidden layer of 64 and no penalty flagged 91% (F1 0.40), a linear head with the default decay 43% (F1 0.60); on
 digits F1 rose from 0.52 to 0.83. These are means over the eight cells of AQuA's grid, on draws of their own: MNIST's,
 Fashion-MNIST's and CIFAR-10's test parts and scikit-learn's digits.
+
+`kintsugi prove aum`: its flags beat "the head's class is another" on all three data sets; as a ranking it beats the
+losses of the same training on MNIST alone, since samples that are not flagged have no finding and no rank.
 """
 
 from __future__ import annotations
@@ -47,6 +50,7 @@ CARD = Card(
     card=12,
     code="https://github.com/asappresearch/aum",
     needs=("features",),
+    status="not proven",
 )
 
 FEWEST = 10  # threshold samples below which a 99th percentile is the maximum of hardly any

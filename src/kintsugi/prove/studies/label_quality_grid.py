@@ -211,7 +211,8 @@ def _ranks(cells: dict[Cell, list[dict[str, Any]]]) -> dict[str, Any]:
         # Seeds of a cell are not independent cells: the test takes means over seeds.
         groups = np.array(["|".join(map(str, key[:3])) for key in cells])
         means = np.stack([values[groups == group].mean(axis=0) for group in dict.fromkeys(groups.tolist())])
-        p = float(friedmanchisquare(*means.T).pvalue) if len(means) > 1 else float("nan")
+        told = len(means) > 1 and bool((np.ptp(means, axis=1) > 0).any())
+        p = float(friedmanchisquare(*means.T).pvalue) if told else None
         gap = studentized_range.ppf(0.95, k, np.inf) / np.sqrt(2) * np.sqrt(k * (k + 1) / (6 * len(means)))
         order = np.argsort(rank, kind="stable")
         made[metric] = {

@@ -52,7 +52,6 @@ def trial(setting: str = "") -> ByDataset:
         "for CIFAR-10 labels of CIFAR-10N; 5-fold logistic heads trained on the noisy labels. Nothing was tuned on "
         "these draws",
         REAL,
-        seeds=5,
         settings={"C of the heads": PENALTY, "detectors": "their defaults"},
     )
 
