@@ -86,6 +86,7 @@ CELLS = 16_000_000  # distances held at a time
 SAMPLED = 2000  # images that stand for all in quantiles beyond `exact`
 CHECKED = 200  # images whose approximate values are compared with exact ones
 FEWEST = 100  # images from which two distributions can be told apart
+MEMBERS = 3  # fewer are no group
 APART, GAIN = 2.0, 0.12  # clean digits, garments, CIFAR-10 and Tiny-ImageNet gain 0.04 at most
 DRAWS = 100
 
@@ -296,7 +297,7 @@ def counted(far: NDArray[np.float64], rng: np.random.Generator) -> tuple[float |
     if len(odds) < FEWEST or np.ptp(odds) < 1e-6:
         return None, None, "Cannot tell how many do not belong: too few images, or all are equally far."
     share, apart, gain = _two(odds)
-    if apart < APART or gain < GAIN or share > 0.4:
+    if apart < APART or gain < GAIN or share > 0.4 or share * len(odds) < MEMBERS:
         where = "the farthest form no group of their own"
         return None, None, f"Cannot tell how many do not belong, so none is flagged: {where}. The ranking stands."
     drawn = [_two(odds[rng.integers(len(odds), size=len(odds))])[0] for _ in range(DRAWS)]
