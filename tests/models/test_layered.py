@@ -1,4 +1,4 @@
-"""Looks at images: which layers are looked at, moments by hand, statistics of pictures known beforehand."""
+"""Looks at images: which layers are in the middle, moments by hand, statistics of pictures known beforehand."""
 
 import numpy as np
 import pytest
@@ -11,20 +11,20 @@ from kintsugi.data.imageset import ImageSet
 from kintsugi.models.base import TorchModel
 from kintsugi.models.cache import embed
 from kintsugi.models.encoder import ModelEncoder, PixelEncoder, open_encoder
-from kintsugi.models.layered import LayeredEncoder, inner_layers, octave_power, sharpness_and_colour
+from kintsugi.models.layered import LayeredEncoder, middle, octave_power, sharpness_and_colour
 
 
 def images(count=3, side=32, seed=0):
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
 
 
-def test_inner_layers_of_well_known_nets():
+def test_the_middle_of_well_known_nets():
     with torch.device("meta"):
         nets = {name: getattr(torchvision.models, name)(weights=None) for name in ("mobilenet_v2", "vit_b_16")}
-    assert inner_layers(nets["mobilenet_v2"]) == ("features.0", "features.6", "features.10")
+    assert middle(nets["mobilenet_v2"]) == ("features.4", "features.6", "features.8")
     layers = "encoder.layers.encoder_layer_"
-    assert inner_layers(nets["vit_b_16"]) == ("conv_proj", f"{layers}3", f"{layers}6")
-    assert inner_layers(nn.Sequential(nn.ReLU())) == ()
+    assert middle(nets["vit_b_16"]) == (f"{layers}1", f"{layers}3", f"{layers}4")
+    assert middle(nn.Sequential(nn.ReLU())) == ()
 
 
 class Two(nn.Module):
@@ -59,7 +59,7 @@ def test_wide_layers_give_some_channels_and_the_encoder_stays_last(spec):
     narrow = LayeredEncoder(plain, channels=5)
     with torch.no_grad():
         made, own = narrow(images()), plain(images())
-    assert narrow.widths == (4, 12, *[10] * len(narrow.layers), own.shape[1])
+    assert narrow.widths == (4, 12, 10 * len(narrow.layers), own.shape[1])
     torch.testing.assert_close(made[:, -own.shape[1] :], own)
 
 
@@ -76,7 +76,7 @@ def test_an_encoder_without_layers_and_grey_images():
     encoder = LayeredEncoder(PixelEncoder(4))
     with torch.no_grad():
         made = encoder(images()[:, :1])
-    assert encoder.widths == (4, 12, 48)
+    assert encoder.widths == (4, 12, 0, 48)
     assert torch.isfinite(made).all()
 
 

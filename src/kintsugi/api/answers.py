@@ -68,9 +68,9 @@ class Answers:
         return self.data, self._outputs
 
     def looks(self) -> tuple[Outputs, tuple[int, ...]]:
-        """Several looks at each sample, as features, and how many columns each has.
+        """Four looks at each sample, as features, and how many columns each has.
 
-        They are by the encoder that was named, else by the teacher or the model, whose inner layers tell kinds of
+        They are by the encoder that was named, else by the teacher or the model, whose middle layers tell kinds of
         images apart whatever it was trained on, else by what gives the features.
         """
         from kintsugi.models.cache import embed

@@ -111,7 +111,7 @@ def audit(
         checks: names of auditors; those of :data:`CHECKS` run in its order.
         encoder: whose features serve the checks; None takes the teacher's (it is the more robust, and did not learn
             from these labels), else that of a self-supervised encoder trained on these images, where there are enough.
-            What does not belong is looked for by sharpness, colour and inner layers as well, the latter of the teacher
+            What does not belong is looked for by sharpness, colour and middle layers as well, the latter of the teacher
             or the model where they have any.
         against: older data, with which these are compared.
         save: write ``findings.parquet``, ``proposed.jsonl`` and ``report.html`` into ``audit/`` of the case's folder.

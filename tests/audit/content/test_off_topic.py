@@ -157,11 +157,11 @@ def looked(odd_in, seed=0, count=400):
     return np.concatenate(parts, axis=1)
 
 
-@pytest.mark.parametrize(("odd_in", "look"), [(0, "sharpness"), (1, "colour"), (2, "inner layers")])
+@pytest.mark.parametrize(("odd_in", "look"), [(0, "sharpness"), (1, "colour"), (2, "middle layers")])
 def test_what_is_odd_in_one_look_comes_early_and_is_told_by_it(odd_in, look):
     features = looked(odd_in)
     score = OffTopic(parts=LOOKS)._scores(features.astype(np.float32), LOOKS, np.random.default_rng(0))[0]
-    assert average_precision(score, np.arange(400) >= 390) > 0.8
+    assert average_precision(score, np.arange(400) >= 390) > 0.6
     own = OffTopic(method="blend")._scores(features[:, -20:], (20,), np.random.default_rng(0))[0]
     assert average_precision(own, np.arange(400) >= 390) < 0.2
     told = [row for row in audit(features, parts=LOOKS) if int(row.ids[0]) >= 390]
@@ -174,7 +174,7 @@ def test_the_score_is_the_sum_that_is_documented():
     features, rng = looked(1), np.random.default_rng(0)
     parts = np.split(features.astype(np.float32), np.cumsum(LOOKS)[:-1], axis=1)
     total = -np.log(1 - audit_ranks(OffTopic()._scores(parts[3], LOOKS[3:], rng)[0]))
-    for part, weight in zip(parts, (4, 2, 5), strict=False):
+    for part, weight in zip(parts, (3, 2, 4), strict=False):
         log = np.log(robust_distance(part, rng))
         middle, upper = np.quantile(log, [0.5, 0.84])
         total += weight * np.maximum((log - middle) / (upper - middle), 0)
@@ -192,8 +192,8 @@ def test_the_last_look_serves_the_papers_rankings_and_a_missing_one_is_skipped()
         several, own = audit(features, parts=LOOKS, method=method), audit(features[:, -20:], method=method)
         assert [(row.ids, row.score) for row in several] == [(row.ids, row.score) for row in own]
     without = np.delete(features, np.arange(7, 12), axis=1)
-    found = audit(without, parts=(3, 4, 20))
-    assert "inner layers" not in found.rows[0].evidence
+    found = audit(without, parts=(3, 4, 0, 20))
+    assert "middle layers" not in found.rows[0].evidence
     assert len(found) == 20
 
 
@@ -218,7 +218,7 @@ def test_an_encoder_says_its_looks_itself():
     data = ImageSet.from_arrays(image, np.zeros(60, int))
     found = OffTopic(LayeredEncoder(open_encoder("small:cnn", weights="random")))(data, None, rng)
     assert {row.ids[0] for row in found.rows[:2]} == set(data.ids[-2:])
-    assert set(found.rows[0].evidence) == {"distance", "sharpness", "colour", "inner layers", "the encoder"}
+    assert set(found.rows[0].evidence) == {"distance", "sharpness", "colour", "middle layers", "the encoder"}
 
 
 def test_wrong_parts_are_told():
@@ -227,5 +227,5 @@ def test_wrong_parts_are_told():
             OffTopic(parts=parts)
     with pytest.raises(BadArgument, match="32 in all"):
         audit(looked(None), parts=(3, 4, 5, 21))
-    with pytest.raises(BadArgument, match="three looks"):
+    with pytest.raises(BadArgument, match="four looks"):
         audit(looked(None), method="looks")
