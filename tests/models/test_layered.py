@@ -11,7 +11,7 @@ from kintsugi.data.imageset import ImageSet
 from kintsugi.models.base import TorchModel
 from kintsugi.models.cache import embed
 from kintsugi.models.encoder import ModelEncoder, PixelEncoder, open_encoder
-from kintsugi.models.layered import LayeredEncoder, middle, picture_statistics
+from kintsugi.models.layered import LayeredEncoder, middle, octave_power, sharpness_and_colour
 
 
 def images(count=3, side=32, seed=0):
@@ -46,11 +46,11 @@ def test_moments_are_those_of_the_layer_itself():
     assert [name.rpartition(".")[2] for name in encoder.layers] == ["first", "idle"]
     with torch.no_grad():
         made = encoder(image)
-    assert encoder.widths == (117, 6, 3)
+    assert encoder.widths == (4, 12, 6, 3)
     doubled = (2 * image).flatten(2)
     expected = torch.cat([doubled.mean(2), doubled.std(2, correction=0)], 1)
-    torch.testing.assert_close(made[:, 117:123], expected)
-    torch.testing.assert_close(made[:, 123:], (2 * image).relu().mean((2, 3)))
+    torch.testing.assert_close(made[:, 16:22], expected)
+    torch.testing.assert_close(made[:, 22:], (2 * image).relu().mean((2, 3)))
 
 
 @pytest.mark.parametrize("spec", ["small:cnn", "small:resnet20", "small:lenet5"])
@@ -59,7 +59,7 @@ def test_wide_layers_give_some_channels_and_the_encoder_stays_last(spec):
     narrow = LayeredEncoder(plain, channels=5)
     with torch.no_grad():
         made, own = narrow(images()), plain(images())
-    assert narrow.widths == (117, 10 * len(narrow.layers), own.shape[1])
+    assert narrow.widths == (4, 12, 10 * len(narrow.layers), own.shape[1])
     torch.testing.assert_close(made[:, -own.shape[1] :], own)
 
 
@@ -76,33 +76,52 @@ def test_an_encoder_without_layers_and_grey_images():
     encoder = LayeredEncoder(PixelEncoder(4))
     with torch.no_grad():
         made = encoder(images()[:, :1])
-    assert encoder.widths == (117, 0, 48)
+    assert encoder.widths == (4, 12, 0, 48)
     assert torch.isfinite(made).all()
 
 
-def test_statistics_of_pictures_known_beforehand():
-    grey = picture_statistics(torch.full((1, 3, 224, 224), 0.25))[0]
-    torch.testing.assert_close(grey[:9], torch.tensor([0.25] + [0.0] * 8), atol=1e-6, rtol=0)
-    torch.testing.assert_close(grey[9:], torch.full((108,), float(np.log(1e-4))), atol=1e-2, rtol=0)
-    board = torch.zeros(1, 3, 224, 224)
-    board[..., ::2, ::2] = board[..., 1::2, 1::2] = 1  # the finest diagonal wave, and nothing else
-    found = picture_statistics(board)[0]
-    assert found[0] == pytest.approx(0.5)
-    assert found[3] == pytest.approx(0.5)
-    waves = found[9:].reshape(6, 3, 2, 3)[..., 0].exp()  # octave, direction, mean or root mean square, brightness
-    assert waves[0, 2].tolist() == pytest.approx([0.5, 0.5], abs=1e-3)
-    waves[0, 2] = 0
-    assert waves.max() < 2e-4
+def waves(cycles, side=224):
+    """A grey picture of waves, so many cycles across, and the variance of its brightness."""
+    across = 0.5 + 0.4 * torch.sin(2 * torch.pi * cycles * torch.arange(side) / side)
+    return across.expand(1, 3, side, side), 0.08
 
 
-def test_blur_lowers_fine_waves_and_grey_lowers_colours():
+@pytest.mark.parametrize(("octave", "cycles"), [(0, 80), (1, 40), (2, 20), (3, 10), (4, 5)])
+def test_a_wave_has_power_in_its_octave_alone(octave, cycles):
+    image, variance = waves(cycles)
+    power = octave_power(image)[0].exp()
+    assert power[0].argmax() == octave
+    assert power[0, octave] > 100 * power[0, np.arange(6) != octave].max()
+    assert power[1:].max() < 2e-7  # grey
+    # Parseval: the power of all frequencies adds up to the variance, here all in one octave (of a half plane).
+    down, right = np.meshgrid(np.fft.fftfreq(224), np.fft.rfftfreq(224), indexing="ij")
+    size = np.hypot(down, right)
+    count = ((size > 0.5 ** (octave + 2)) & (size <= 0.5 ** (octave + 1))).sum()
+    assert float(power[0, octave]) * count == pytest.approx(variance * 224**2 / 2, rel=0.05)
+
+
+def test_noise_is_flat_and_brown_noise_falls_as_it_should():
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((8, 1, 224, 224))
+    flat, _ = sharpness_and_colour(0.5 + 0.05 * torch.tensor(noise).float().expand(-1, 3, -1, -1))
+    assert flat.mean(0).abs().max() < 0.1
+    size = np.maximum(np.hypot(np.fft.fftfreq(224)[:, None], np.fft.rfftfreq(224)), 1 / 224)
+    brown = np.fft.irfft2(np.fft.rfft2(noise) / size)
+    slope, _ = sharpness_and_colour(torch.tensor(0.5 + brown / 300).float().expand(-1, 3, -1, -1))
+    np.testing.assert_allclose(slope.mean(0), np.log(4), atol=0.2)  # power as 1 / f^2 is four times as much an octave
+
+
+def test_scaling_up_bends_the_spectrum_contrast_does_not_and_grey_has_no_colour():
     sharp = images(1, 224)
     small = nn.functional.avg_pool2d(sharp, 8)
-    blurred = nn.functional.interpolate(small, size=224, mode="bilinear")
-    waves = [picture_statistics(image)[0, 9:].reshape(6, 3, 2, 3) for image in (sharp, blurred)]
-    assert (waves[1][:2] < waves[0][:2] - 2).all()
-    colours = picture_statistics(sharp.mean(1, keepdim=True).expand(-1, 3, -1, -1))[0]
-    torch.testing.assert_close(colours[[1, 2, 4, 5]], torch.zeros(4), atol=1e-6, rtol=0)
+    scaled = nn.functional.interpolate(small, size=224, mode="bicubic").clamp(0, 1)
+    (first, colour), (faint, _), (bent, _) = (
+        sharpness_and_colour(image) for image in (sharp, 0.5 + (sharp - 0.5) / 3, scaled)
+    )
+    torch.testing.assert_close(first, faint, atol=0.01, rtol=0)
+    assert bent[0, :2].max() > 2  # from the octaves that are empty to those that are not
+    _, grey = sharpness_and_colour(sharp.mean(1, keepdim=True).expand(-1, 3, -1, -1))
+    assert (grey < colour - 5).all()
 
 
 def test_it_is_embedded_and_kept_like_any_encoder(tmp_path):

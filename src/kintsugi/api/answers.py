@@ -68,7 +68,7 @@ class Answers:
         return self.data, self._outputs
 
     def looks(self) -> tuple[Outputs, tuple[int, ...]]:
-        """Three looks at each sample, as features, and how many columns each has.
+        """Four looks at each sample, as features, and how many columns each has.
 
         They are by the encoder that was named, else by the teacher or the model, whose middle layers tell kinds of
         images apart whatever it was trained on, else by what gives the features.

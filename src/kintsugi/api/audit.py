@@ -115,8 +115,8 @@ def audit(
         checks: names of auditors; those of :data:`CHECKS` run in its order.
         encoder: whose features serve the checks; None takes the teacher's (it is the more robust, and did not learn
             from these labels), else that of a self-supervised encoder trained on these images, where there are enough.
-            What does not belong is looked for by the statistics of the pictures and by middle layers as well, of the
-            teacher or the model where they give any.
+            What does not belong is looked for by sharpness, colour and middle layers as well, the latter of the teacher
+            or the model where they have any.
         against: older data, with which these are compared.
         reviewed: a sheet that an earlier audit wrote and a person filled in (:mod:`kintsugi.api.review_sheet`).
         save: write ``findings.parquet``, ``proposed.jsonl`` and ``report.html`` into ``audit/`` of the case's folder,

@@ -7,7 +7,8 @@ Mahalanobis distance give the next (concentration steps; Rousseeuw and Van Dries
 covariance C in its own axes, each variance v becomes (1 - s) v + s mean(v), s = 0.3 (Ledoit and Wolf's form with a
 fixed weight), since there may be fewer rows than columns.
 
-No factor makes it consistent with a chi-square distribution: distances are for ranking.
+A tight group that stands out in no single column, only against the correlation of several, can be in the first half and
+so pass for a part of the bulk. No factor makes it consistent with a chi-square distribution: distances are for ranking.
 """
 
 from __future__ import annotations

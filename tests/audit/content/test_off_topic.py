@@ -1,8 +1,9 @@
-"""LAD against a drawing of the dendrogram worked out by hand and by recursion; photo patches among digits."""
+"""LAD against a drawing of the dendrogram worked out by hand and by recursion; patches among digits; several looks."""
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import rankdata
 from sklearn.datasets import load_digits, load_sample_image
 
 from kintsugi.audit.content.off_topic import OffTopic, counted, far_quantile, leaf_area_distance
@@ -10,7 +11,10 @@ from kintsugi.core.batch import Outputs
 from kintsugi.core.errors import BadArgument
 from kintsugi.data.imageset import ImageSet
 from kintsugi.metrics.average_precision import average_precision
+from kintsugi.models.encoder import open_encoder
+from kintsugi.models.layered import LayeredEncoder
 from kintsugi.ops.neighbours import unit
+from kintsugi.ops.robust_distance import robust_distance
 from kintsugi.ops.single_linkage import Dendrogram, single_linkage
 
 
@@ -138,3 +142,90 @@ def test_degenerate_features_are_told():
         OffTopic()(data, None, np.random.default_rng(0))
     with pytest.raises(BadArgument, match="logistic with method='lad'"):
         OffTopic(threshold="logistic")
+
+
+LOOKS = (3, 4, 5, 20)
+
+
+def looked(odd_in, seed=0, count=400):
+    """Looks of noise; the last ten images lie apart in the look named, if any."""
+    rng = np.random.default_rng(seed)
+    parts = [rng.standard_normal((count, width)) for width in LOOKS]
+    parts[-1] += 3 * np.eye(LOOKS[-1])[0]
+    if odd_in is not None:
+        parts[odd_in][-10:] += 8
+    return np.concatenate(parts, axis=1)
+
+
+@pytest.mark.parametrize(("odd_in", "look"), [(0, "sharpness"), (1, "colour"), (2, "middle layers")])
+def test_what_is_odd_in_one_look_comes_early_and_is_told_by_it(odd_in, look):
+    features = looked(odd_in)
+    score = OffTopic(parts=LOOKS)._scores(features.astype(np.float32), LOOKS, np.random.default_rng(0))[0]
+    assert average_precision(score, np.arange(400) >= 390) > 0.6
+    own = OffTopic(method="blend")._scores(features[:, -20:], (20,), np.random.default_rng(0))[0]
+    assert average_precision(own, np.arange(400) >= 390) < 0.2
+    told = [row for row in audit(features, parts=LOOKS) if int(row.ids[0]) >= 390]
+    assert len(told) == 10
+    assert all(row.evidence[look] <= 10 for row in told)
+    assert f"number {told[0].evidence[look]} by {look}" in told[0].why
+
+
+def test_the_score_is_the_sum_that_is_documented():
+    features, rng = looked(1), np.random.default_rng(0)
+    parts = np.split(features.astype(np.float32), np.cumsum(LOOKS)[:-1], axis=1)
+    total = -np.log(1 - audit_ranks(OffTopic()._scores(parts[3], LOOKS[3:], rng)[0]))
+    for part, weight in zip(parts, (3, 2, 4), strict=False):
+        log = np.log(robust_distance(part, rng))
+        middle, upper = np.quantile(log, [0.5, 0.84])
+        total += weight * np.maximum((log - middle) / (upper - middle), 0)
+    found = OffTopic(parts=LOOKS)._scores(features.astype(np.float32), LOOKS, rng)[0]
+    np.testing.assert_allclose(found, audit_ranks(total))
+
+
+def audit_ranks(value):
+    return (rankdata(value) - 0.5) / len(value)
+
+
+def test_the_last_look_serves_the_papers_rankings_and_a_missing_one_is_skipped():
+    features = looked(2)
+    for method in ("lad", "blend", "quantile", "neighbours"):
+        several, own = audit(features, parts=LOOKS, method=method), audit(features[:, -20:], method=method)
+        assert [(row.ids, row.score) for row in several] == [(row.ids, row.score) for row in own]
+    without = np.delete(features, np.arange(7, 12), axis=1)
+    found = audit(without, parts=(3, 4, 0, 20))
+    assert "middle layers" not in found.rows[0].evidence
+    assert len(found) == 20
+
+
+def test_looks_flag_nothing_where_the_encoder_tells_of_no_group():
+    for seed in range(5):
+        found = audit(looked(0, seed), parts=LOOKS)
+        assert found.summary.count is None
+        assert not found.flagged
+
+
+def test_images_that_are_all_alike_by_a_look_say_nothing_by_it():
+    features = looked(1)
+    features[:, :3] = 1
+    found = audit(features, parts=LOOKS)
+    assert len({int(row.ids[0]) for row in found.rows} & set(range(390, 400))) == 10
+
+
+def test_an_encoder_says_its_looks_itself():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (60, 16, 16, 3)).astype(np.uint8)
+    image[-2:] = image[-2:, ::8, ::8].repeat(8, axis=1).repeat(8, axis=2)
+    data = ImageSet.from_arrays(image, np.zeros(60, int))
+    found = OffTopic(LayeredEncoder(open_encoder("small:cnn", weights="random")))(data, None, rng)
+    assert {row.ids[0] for row in found.rows[:2]} == set(data.ids[-2:])
+    assert set(found.rows[0].evidence) == {"distance", "sharpness", "colour", "middle layers", "the encoder"}
+
+
+def test_wrong_parts_are_told():
+    for parts in ((), (1, 2), (3, -1, 2, 4), (3, 4, 5, 0)):
+        with pytest.raises(BadArgument, match="parts"):
+            OffTopic(parts=parts)
+    with pytest.raises(BadArgument, match="32 in all"):
+        audit(looked(None), parts=(3, 4, 5, 21))
+    with pytest.raises(BadArgument, match="four looks"):
+        audit(looked(None), method="looks")
