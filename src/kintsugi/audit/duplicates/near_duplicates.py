@@ -68,7 +68,7 @@ CARD = Card(
     paper="Groeger et al., Intrinsic Self-Supervision for Data Quality Audits, NeurIPS 2024, arXiv:2305.17048",
     card=111,
     code="https://github.com/Digital-Dermatology/SelfClean",
-    status="not proven",
+    status="proven",
     settings=(("cifar", "proven"), ("photos", "not proven")),
 )
 
