@@ -69,7 +69,7 @@ CARD = Card(
     card=111,
     code="https://github.com/Digital-Dermatology/SelfClean",
     status="proven",
-    settings=(("cifar", "proven"), ("photos", "not proven")),
+    settings=(("cifar", "proven"), ("photos", "proven")),
 )
 
 PLANTED = 200  # copies planted to learn how similar copies are
