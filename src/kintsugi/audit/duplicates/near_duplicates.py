@@ -68,8 +68,8 @@ CARD = Card(
     paper="Groeger et al., Intrinsic Self-Supervision for Data Quality Audits, NeurIPS 2024, arXiv:2305.17048",
     card=111,
     code="https://github.com/Digital-Dermatology/SelfClean",
-    status="not proven",
-    settings=(("cifar", "proven"), ("photos", "not proven")),
+    status="proven",
+    settings=(("cifar", "proven"), ("photos", "proven")),
 )
 
 PLANTED = 200  # copies planted to learn how similar copies are
