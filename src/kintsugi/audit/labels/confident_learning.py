@@ -48,7 +48,7 @@ CARD = Card(
     code="https://github.com/cleanlab/cleanlab",
     needs=("held-out outputs",),
     status="proven",
-    settings=(("cifar10n", "not proven"), ("rates", "not proven")),
+    settings=(("cifar10n", "not proven"), ("rates", "proven")),
 )
 
 
