@@ -52,7 +52,7 @@ CARD = Card(
     card=31,
     code="https://github.com/ml-research/OffImgDetectionCLIP",
     needs=("ratings",),
-    status="not proven",
+    status="proven",
 )
 
 INITS = ("auto", "text", "means", "random")

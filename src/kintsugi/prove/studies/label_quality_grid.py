@@ -48,6 +48,7 @@ CARD = Card(
     card=12,
     code="https://github.com/autonlab/aqua",
     uses=("label_errors", "confident_learning", "aum", "cincer", "simifeat", "beta_mixture"),
+    status="not proven",
 )
 
 PEOPLE = {"aggre_label": 0.09, "random_label1": 0.17, "worse_label": 0.4}  # how often they are wrong, as published
