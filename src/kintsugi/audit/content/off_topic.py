@@ -36,8 +36,8 @@ as it holds, first in the ranking. Otherwise nobody can tell how many, and ``aut
 Limits. Features must put what belongs together. The last layer of a classifier sets images of many classes, most of all
 those it was trained on, far apart, and what it does not know in their midst: among 500 ImageNet photographs of 500
 classes seen by MobileNetV2, digits, garments and circuit boards do not come first by LAD, quantiles or blend. By looks
-they mostly do; natural photographs from elsewhere do not by any of these, since nothing but their subject could tell. Where a
-set is of one kind of image and only the subject is foreign, ``blend`` is the method to ask. Looks do not count: how
+they mostly do, AI-generated pictures hardly, and natural photographs from elsewhere not, since little but their subject
+could tell. Where only the subject is foreign, ``blend`` is the method to ask. Looks do not count: how
 many do not belong is told from the encoder's vectors alone, since on clean sets a tenth to a third of all images seem
 to form a group of their own by looks; and where the group that the vectors show is not what the looks put first, none
 is flagged.
