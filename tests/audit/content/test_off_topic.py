@@ -204,6 +204,20 @@ def test_looks_flag_nothing_where_the_encoder_tells_of_no_group():
         assert not found.flagged
 
 
+def test_a_group_is_flagged_where_the_looks_agree_and_not_where_they_put_others_first():
+    rng = np.random.default_rng(0)
+    own = two_groups(400, 25)
+    parts = [rng.standard_normal((425, width)) for width in LOOKS[:3]]
+    for odd, flagged in ((slice(400, 425), True), (slice(0, 25), False)):
+        looks = [part.copy() for part in parts]
+        for look in looks:
+            look[odd] += 8
+        found = audit(np.concatenate([*looks, own], axis=1), parts=LOOKS)
+        assert bool(found.flagged) == flagged
+        assert {int(row.ids[0]) for row in found.rows[:20]} <= set(range(425)[odd])
+        assert flagged or "put first" in found.summary.notes[-1]
+
+
 def test_images_that_are_all_alike_by_a_look_say_nothing_by_it():
     features = looked(1)
     features[:, :3] = 1

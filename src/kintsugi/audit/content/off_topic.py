@@ -36,10 +36,11 @@ as it holds, first in the ranking. Otherwise nobody can tell how many, and ``aut
 Limits. Features must put what belongs together. The last layer of a classifier sets images of many classes, most of all
 those it was trained on, far apart, and what it does not know in their midst: among 500 ImageNet photographs of 500
 classes seen by MobileNetV2, digits, garments and circuit boards do not come first by LAD, quantiles or blend. By looks
-they do; natural photographs from elsewhere do not by any of these, since nothing but their subject could tell. Where a
-set is of one kind of image and only the subject is foreign, ``blend`` is the method to ask. Looks do not count: how
-many do not belong is told from the encoder's vectors alone, since on clean sets a quarter to a third of all images seem
-to form a group of their own by them.
+they mostly do, AI-generated pictures hardly, and natural photographs from elsewhere not, since little but their subject
+could tell. Where only the subject is foreign, ``blend`` is the method to ask. Looks do not count: how
+many do not belong is told from the encoder's vectors alone, since on clean sets a tenth to a third of all images seem
+to form a group of their own by looks; and where the group that the vectors show is not what the looks put first, none
+is flagged.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ CARD = Card(
     code="https://github.com/Digital-Dermatology/SelfClean",
     needs=("features",),
     status="proven",
+    settings=(("photos", "not proven"),),
 )
 
 METHODS = ("auto", "looks", "blend", "lad", "quantile", "neighbours")
@@ -159,7 +161,7 @@ class OffTopic:
             notes.append(f"Cannot tell what does not belong: {few}.")
             return Findings.of([], CARD.name, params, Summary(None, None, None, tuple(notes)))
         score, far, places, more = self._scores(features[rows], self._parts(features), rng)
-        flagged, threshold, count, interval, note = self._flags(score, far, rng)
+        flagged, threshold, count, interval, note = self._flags(score, far, rng, agreeing=bool(places))
         listed = flagged | (np.argsort(np.argsort(-score, kind="stable")) < max(1, len(rows) // 20))
         found = []
         for i in np.flatnonzero(listed):
@@ -239,7 +241,7 @@ class OffTopic:
         return f"{over} (rank correlation with the exact: {alike:.3f}); the tree's neighbours are {tree}."
 
     def _flags(
-        self, score: NDArray[np.float64], far: NDArray[np.float64], rng: np.random.Generator
+        self, score: NDArray[np.float64], far: NDArray[np.float64], rng: np.random.Generator, *, agreeing: bool = False
     ) -> tuple[NDArray[np.bool_], float | None, float | None, tuple[float, float] | None, str]:
         """Which are flagged, from which score, how many do not belong with the interval, and how that was found."""
         if self.threshold == "logistic":
@@ -252,7 +254,14 @@ class OffTopic:
         count, interval, note = counted(far, rng)
         if count is None:
             return np.zeros(len(score), dtype=bool), None, None, None, note
-        limit = float(np.sort(score)[len(score) - max(1, round(count))])
+        first = len(score) - max(1, round(count))
+        limit = float(np.sort(score)[first])
+        if agreeing and np.mean(far[score >= limit] >= np.sort(far)[first]) < 0.5:
+            note = (
+                "Cannot tell how many do not belong, so none is flagged: the encoder's vectors show a group, but most"
+            )
+            note += " of it is not what sharpness, colour and layers put first. The ranking stands."
+            return np.zeros(len(score), dtype=bool), None, None, None, note
         return score >= limit, limit, count, interval, note
 
 
