@@ -22,7 +22,7 @@ points; where noise depends on the class and the overlap passes 7%; or where ove
 and twice the rate: noise that depends on the image, which looks like overlap, would hide there. Nothing that is
 computed from the same labels can see all such noise; only a review can. Known to fail: in simulated worlds with noise
 by class and an overlap of 6.6% the estimate was up to 3.8 points too low; on MNIST, with noise by class and one pair of
-classes swapped where they look alike, 5 of 36 trials were told, 1.2 points too low on average.
+classes swapped where they look alike, 5 of 36 trials were told, 1.4 points too low on average.
 
 **From a review.** Of 200 samples or more drawn at random, the share found wrong. The scores cut the data into parts
 (label the most probable class or not, and how improbable); shares of the parts are weighted by their known sizes
