@@ -22,11 +22,13 @@ the better compressor, and the re-check, told to keep look-alikes out, lets next
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from kintsugi.audit.duplicates import cut as cuts
+from kintsugi.audit.duplicates.alike import TAIL, fisher
 from kintsugi.audit.duplicates.grouping import MODES, capped, duplicate_groups, report, unique_pairs
 from kintsugi.audit.duplicates.vectors import firsts
 from kintsugi.core.card import Card
@@ -176,8 +178,9 @@ class Snip:
         pairs = np.stack([np.repeat(np.arange(len(rows)), rows.shape[1]), rows.ravel()], axis=1)
         pairs = unique_pairs(pairs)[0]
         if self.recheck == "auto":
-            alike = pair_cosine(vectors, pairs)
-            cut = cuts.calibrated(alike, alike, len(pairs), None, 0.1)
+            alike = fisher(pair_cosine(vectors, pairs))  # cosines end at 1, where their tail cannot be told
+            cut = cuts.calibrated(alike, alike, len(pairs), None, 0.1, TAIL)
+            cut = replace(cut, threshold=float(np.tanh(cut.threshold)))
         else:
             cut = cuts.Cut(1 - float(self.recheck) / 2, None, None, f"Re-checked at {self.recheck:g}, as asked.")
         return pairs[self._close(codes, short, code, pairs)], cut

@@ -85,7 +85,7 @@ class LabelErrors:
             decide how many are wrong.
 
     A finding is a sample for which another class is more probable than its label. Flagged are the worst, as many as
-    labels are estimated to be wrong; all where that cannot be told.
+    labels are estimated to be wrong; where that cannot be told, as many as confident learning flags.
     """
 
     neighbours: int = 15
@@ -107,14 +107,15 @@ class LabelErrors:
             BadData: outputs are missing for a sample, have another number of classes, or features are not finite.
         """
         given = labelled("label_errors", data, outputs)
-        counted = ConfidentLearning(reviewed=self.reviewed)(data, outputs, rng).summary
+        plain = ConfidentLearning(reviewed=self.reviewed)(data, outputs, rng)
+        counted = plain.summary
         rows, label, features = given.rows, given.label, given.features
         groups = None if self.group_column is None else _groups(data.column(self.group_column)[rows])
         joined = self.posterior(label, given.prob, features, rng, groups=groups)
         each = np.arange(len(rows))
         own, guess = joined[each, label], joined.argmax(axis=1) if len(rows) else label
         wrong = np.flatnonzero(own < joined.max(axis=1, initial=0.0))
-        most = len(wrong) if counted.count is None else round(counted.count)
+        most = len(plain.flagged) if counted.count is None else round(counted.count)
         worst = set(wrong[np.argsort(own[wrong], kind="stable")[:most]].tolist())
         found = []
         for i in wrong.tolist():
