@@ -3,6 +3,10 @@
 The rivals are made of heads of the same kind with four strengths of the penalty, the best of which is chosen in
 hindsight for every seed: the loss after the last epoch, the mean loss over the epochs, and flagging where the head's
 class is another. Beside it stands the threshold that AQuA's code takes, the first percentile in place of the 99th.
+
+The ranking is that of `AUM.judge`, of all samples. A first run of this trial took the scores of the findings, which
+the flagged samples alone have: average precision was then level with the losses' on Fashion-MNIST (+0.004) and below
+on CIFAR-10 (-0.014). On CIFAR-10 the best mean loss is that of the strongest penalty; stronger ones were not tried.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import numpy as np
 
 from kintsugi.audit.labels.aum import AUM
 from kintsugi.core.errors import one_of
-from kintsugi.prove.label_arms import Marks, marks_of
+from kintsugi.prove.label_arms import Marks
 from kintsugi.prove.label_cells import NoisyCell
 from kintsugi.prove.label_detectors import detector_trial
 from kintsugi.prove.seeded import ByDataset
@@ -37,10 +41,12 @@ def trial(setting: str = "") -> ByDataset:
 
 
 def _arms(cell: NoisyCell) -> Iterator[tuple[str, Marks]]:
-    yield "aum", marks_of(AUM(), cell)
-    yield FIRST, marks_of(AUM(percentile=1.0), cell)
     plain, label, features = AUM(), cell.data.labels, cell.outputs.features
     assert features is not None
+    # All samples are ranked, as they are by losses: findings are of the flagged alone.
+    for arm, detector in (("aum", plain), (FIRST, AUM(percentile=1.0))):
+        above, _ = detector.judge(features, label, len(cell.data.classes), cell.rng)
+        yield arm, (above < 0, -above)
     for decay in DECAYS:
         how = {"epochs": plain.epochs, "lr": plain.lr, "decay": decay}
         told = head_history(features, label, cell.data.ids, len(cell.data.classes), **how, rng=cell.rng)
