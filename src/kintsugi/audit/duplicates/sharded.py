@@ -14,6 +14,10 @@ machines see). Samples are drawn by row number, cells and codes are one set for 
 row, so pairs and groups are the same for any cutting into files and any number of workers. Finished files of task 2 are
 kept: interrupted work goes on behind them. The calling process holds some 40 bytes a row, and the pairs. On Ray plain
 tasks are used; Ray Data is not needed.
+
+Codes lose pairs. Of 100,000 embeddings of real crops in eight files 7,657 repeat another (cosine 0.98, exact search);
+by codes 7,551 were found to, in 36 seconds by two workers (6,219 with the slack of ``snip``, 0.2). One process, two and
+Ray gave the same pairs.
 """
 
 from __future__ import annotations
@@ -80,7 +84,7 @@ def deduplicate_sharded(
     *,
     compressor: FeatureCompressor | None = None,
     codes: ProductCodes | None = None,
-    slack: float = 0.2,
+    slack: float = 1.0,
     offset: float = 0.001,
     cells: int | None = None,
     probes: int = 16,
@@ -100,7 +104,7 @@ def deduplicate_sharded(
         similarity: cosine of whole vectors from which a pair counts.
         compressor: with its settings, not fitted; None is SNIP to 64 numbers.
         codes: with their settings, not fitted; None is 8 bytes.
-        slack: of the adaptive threshold.
+        slack: of the adaptive threshold; wide, since whole vectors are compared afterwards.
         offset: of the adaptive threshold.
         cells: None makes one for 500 rows.
         probes: cells a row looks into, at most.
