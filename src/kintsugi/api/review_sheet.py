@@ -37,9 +37,7 @@ def draw(run: Run, data: ImageSet, rng: np.random.Generator) -> Path | None:
     if len(labelled) < ENOUGH:
         return None
     if path.exists():
-        with path.open(newline="", encoding="utf-8-sig") as held:
-            first = next(csv.DictReader(held), {})
-        if first.get("data") == data.fingerprint:
+        if _is_of(path, data):
             return path
         number = next(n for n in range(1, 10_000) if not run.path(f"review-{n}.csv").exists())
         path.replace(run.path(f"review-{number}.csv"))
@@ -60,7 +58,32 @@ def read(path: Path | str, data: ImageSet) -> dict[str, float]:
         BadData: there is no such file, it is no sheet, or one of other data, or a row names no sample of the data, says
             another word, or repeats a sample.
     """
-    path = Path(path)
+    rows = _rows(Path(path))
+    named, said = {name: name for name in data.ids}, dict[str, float]()
+    for name in data.ids:
+        if name.isdecimal():  # spreadsheets drop leading zeros
+            named.setdefault(str(int(name)), name)
+    seen = set[str]()
+    for row in rows:
+        where = f"{path} line {rows.line_num}"
+        word = (row["verdict"] or "").strip().lower()
+        if row["data"] != data.fingerprint:
+            raise BadData(f"{where} was drawn from another data set ({row['data']}).", "Use the sheet of this data.")
+        if row["id"] not in named:
+            raise BadData(f"{where}: there is no sample {row['id']!r}.", "Leave the ids of the sheet as they are.")
+        name = named[row["id"]]
+        if name in seen:
+            raise BadData(f"{where}: {row['id']!r} stands there twice.", "Leave one of the two.")
+        seen.add(name)
+        if word and word not in SAID:
+            raise BadData(f"{where}: verdict is {row['verdict']!r}.", f"Write {', '.join(SAID)}, or nothing.")
+        if word:
+            said[name] = SAID[word]
+    return said
+
+
+def _rows(path: Path) -> csv.DictReader[str]:
+    """The rows of a sheet, whatever parts its columns."""
     if not path.is_file():
         raise BadData(f"{path} does not exist.", f"Name a {SHEET} that an audit wrote and you filled in.")
     try:
@@ -71,23 +94,15 @@ def read(path: Path | str, data: ImageSet) -> dict[str, float]:
     missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
     if missing:
         raise BadData(f"{path} has no column {missing[0]!r}.", f"A sheet has the columns {', '.join(COLUMNS)}.")
-    left, said = set(data.ids), dict[str, float]()
-    known = frozenset(left)
-    for row in rows:
-        where = f"{path} line {rows.line_num}"
-        word = (row["verdict"] or "").strip().lower()
-        if row["data"] != data.fingerprint:
-            raise BadData(f"{where} was drawn from another data set ({row['data']}).", "Use the sheet of this data.")
-        if row["id"] not in known:
-            raise BadData(f"{where}: there is no sample {row['id']!r}.", "Leave the ids of the sheet as they are.")
-        if row["id"] not in left:
-            raise BadData(f"{where}: {row['id']!r} stands there twice.", "Leave one of the two.")
-        left.remove(row["id"])
-        if word and word not in SAID:
-            raise BadData(f"{where}: verdict is {row['verdict']!r}.", f"Write {', '.join(SAID)}, or nothing.")
-        if word:
-            said[row["id"]] = SAID[word]
-    return said
+    return rows
+
+
+def _is_of(path: Path, data: ImageSet) -> bool:
+    """Whether it is a sheet of this data."""
+    try:
+        return next(_rows(path), {}).get("data") == data.fingerprint
+    except BadData:
+        return False  # no sheet any more: it is kept under another name
 
 
 def _dialect(text: str) -> type[csv.Dialect]:

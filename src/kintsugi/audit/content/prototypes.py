@@ -50,15 +50,15 @@ class Tuning:
         target = torch.from_numpy(level)
         vectors = functional.normalize(torch.from_numpy(np.asarray(start, dtype=np.float64)), dim=1).requires_grad_()
         optimizer = torch.optim.SGD([vectors], lr=self.lr, momentum=self.momentum)
-        kept = []
-        for step in range(self.epochs + 1):
-            if step in self.stops:
-                kept.append(vectors.detach().numpy().copy())
+        stops, kept = frozenset(self.stops), [vectors.detach().numpy().copy()]
+        for step in range(1, self.epochs + 1):
             optimizer.zero_grad()
             functional.cross_entropy(self.scale * image @ functional.normalize(vectors, dim=1).T, target).backward()
             optimizer.step()
             with torch.no_grad():
                 vectors.copy_(functional.normalize(vectors, dim=1))
+            if step in stops:
+                kept.append(vectors.detach().numpy().copy())
         return np.stack(kept)
 
     def rate(self, space: NDArray[Any], vectors: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -125,7 +125,10 @@ def held_out(
     if np.bincount(level[used]).min() < 2 or len(used) - held < levels:
         why = "Cannot tell how good the ratings are, nor when to stop: a level has fewer than two rated images."
         return HeldOut(last, {}, (why,))
-    total, times = np.zeros((last + 1, len(level), levels)), np.zeros(len(level))
+    rated = np.concatenate([used, middle])  # what is remembered is of these alone: the data may be far larger
+    total, times = np.zeros((last + 1, len(rated), levels)), np.zeros(len(rated))
+    place = np.zeros(len(level), dtype=np.int64)
+    place[rated] = np.arange(len(rated))
     loss = np.zeros(last + 1)
     shuffle = StratifiedShuffleSplit(splits, test_size=held, random_state=draw_seed(rng) % 2**32)
     for train, test in track(list(shuffle.split(used, level[used])), "held-out ratings"):
@@ -134,11 +137,12 @@ def held_out(
         made = np.stack([how.rate(space[rows], vectors) for vectors in tuned])
         own = made[:, np.arange(len(test)), level[used[test]]]
         loss -= np.log(np.maximum(own, 1e-12)).mean(axis=1)
-        total[:, rows] += made
-        times[rows] += 1
+        total[:, place[rows]] += made
+        times[place[rows]] += 1
     stop = int(loss.argmin()) if early else last
     seen = np.flatnonzero(times)
-    return HeldOut(stop, _figures(total[stop][seen] / times[seen, None], rating[seen], level[seen], cut))
+    rows = rated[seen]
+    return HeldOut(stop, _figures(total[stop][seen] / times[seen, None], rating[rows], level[rows], cut))
 
 
 def _figures(

@@ -123,7 +123,11 @@ class LabelErrors:
             why = f"which gets {mine:.2f}, looks like {data.classes[guess[i]]} ({other:.2f})"
             evidence = {"p_label": mine, "p_guess": other, "p_label of the model": float(given.prob[i, label[i]])}
             found.append(suspect(given, i, int(guess[i]), 1 - mine, i in worst, why, evidence))
-        notes = [*given.notes, *counted.notes[: len(rows) and 1]]
+        notes = [*given.notes]
+        if len(rows):
+            notes.append(counted.notes[0])  # how many are wrong, and what that rests on
+        if len(rows) and counted.count is None:
+            notes.append("Flagged are as many as confident learning flags, which is no estimate.")
         if features is None:
             notes.append("Without features labels are judged by the outputs alone.")
         names = ("neighbours", "rounds", "cuts", "group_column")
