@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kintsugi.core.errors import BadArgument, BadData
-from kintsugi.ops.neighbours import _lowest, nearest
+from kintsugi.ops.neighbours import best_of_rows, nearest
 
 
 def oracle(base, k, query, metric):
@@ -94,7 +94,8 @@ def test_the_smallest_of_long_rows_are_those_of_sorting(count, k, tied, seed):
     if tied:
         block = (block * 5).floor()
     k = min(k, count)
-    near, place = _lowest(block, k)
-    assert torch.equal(near, block.sort(1)[0][:, :k])
-    assert torch.equal(block.gather(1, place), near)
-    assert all(len(set(row)) == k for row in place.tolist())
+    for largest in (False, True):
+        near, place = best_of_rows(block, k, largest=largest)
+        assert torch.equal(near, block.sort(1, descending=largest)[0][:, :k])
+        assert torch.equal(block.gather(1, place), near)
+        assert all(len(set(row)) == k for row in place.tolist())

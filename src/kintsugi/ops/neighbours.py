@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 METRICS = ("cosine", "l2")
 ENGINES = ("auto", "exact", "faiss")
 SPARE = 4  # candidates kept beyond k, so that rounding in the matrix product loses none
-GROUP = 32  # columns of a block of which the smallest is looked at first
+GROUP = 32  # columns of a block of which the best is looked at first
 LARGE = 200_000  # rows from which `auto` takes a faiss index, when faiss is there
 
 
@@ -125,7 +125,7 @@ def _exact(
             block = torch.addmm(square[left : left + wide], part, base[left : left + wide].T, alpha=-2)
             if alone and -len(part) < top - left < block.shape[1]:
                 block.diagonal(top - left).fill_(torch.inf)
-            near, place = _lowest(block, min(k, block.shape[1]))
+            near, place = best_of_rows(block, min(k, block.shape[1]), largest=False)
             best, rows = torch.cat([best, near], 1), torch.cat([rows, place + left], 1)
             if best.shape[1] > k:
                 best, order = best.topk(k, dim=1, largest=False)
@@ -134,22 +134,23 @@ def _exact(
     return found
 
 
-def _lowest(block: Any, k: int) -> tuple[Any, Any]:
-    """The ``k`` smallest of each row and their places: they lie in the k groups whose smallest are smallest.
+def best_of_rows(values: Any, k: int, *, largest: bool) -> tuple[Any, Any]:
+    """The ``k`` largest or smallest of each row of a torch tensor ``[B, N]``, in order, and their places.
 
-    To find the smallest of every group is one pass that vectorises, which picking the k smallest of a long row is not.
+    They lie in the k groups whose own best are best. To find the best of every group is one pass that vectorises, which
+    picking the best k of a long row is not.
     """
     import torch
 
-    count, wide = block.shape[1], block.shape[1] // GROUP
+    count, wide = values.shape[1], values.shape[1] // GROUP
     if wide < 4 * k:
-        return block.topk(k, dim=1, largest=False)
-    least = block[:, : wide * GROUP].view(len(block), GROUP, wide).amin(1)  # column j stands for j, j + wide, ...
-    groups = least.topk(k, dim=1, largest=False)[1]
-    places = (groups[:, None] + wide * torch.arange(GROUP, device=block.device)[:, None]).flatten(1)
-    rest = torch.arange(wide * GROUP, count, device=block.device).expand(len(block), -1)
+        return values.topk(k, dim=1, largest=largest)
+    grouped = values[:, : wide * GROUP].unflatten(1, (GROUP, wide))  # column j stands for j, j + wide, ...
+    groups = (grouped.amax(1) if largest else grouped.amin(1)).topk(k, dim=1, largest=largest)[1]
+    places = (groups[:, None] + wide * torch.arange(GROUP, device=values.device)[:, None]).flatten(1)
+    rest = torch.arange(wide * GROUP, count, device=values.device).expand(len(values), -1)
     places = torch.cat([places, rest], 1)
-    near, first = block.gather(1, places).topk(k, dim=1, largest=False)
+    near, first = values.gather(1, places).topk(k, dim=1, largest=largest)
     return near, places.gather(1, first)
 
 

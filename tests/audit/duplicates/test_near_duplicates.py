@@ -278,13 +278,6 @@ def test_both_ways_are_searched_as_each_alone():
         assert (rows == rows_too).mean() > 0.99
 
 
-def test_the_largest_are_found_in_groups():
-    values = torch.from_numpy(np.random.default_rng(0).standard_normal((5, 1003)).astype(np.float32))
-    near, rows = alike._largest(values, 20)
-    assert torch.equal(near, values.sort(1, descending=True).values[:, :20])
-    assert torch.equal(values.gather(1, rows), near)
-
-
 def test_no_more_pairs_are_looked_at_once_no_copies_come(monkeypatch):
     monkeypatch.setattr(alike, "LEAST", 20)
     images = photos(100, 32)

@@ -19,7 +19,7 @@ from kintsugi.audit.duplicates.cut import tail
 from kintsugi.audit.duplicates.grouping import coded, decoded, unique_pairs
 from kintsugi.core.optional import available
 from kintsugi.core.progress import task
-from kintsugi.ops.neighbours import LARGE, nearest, unit
+from kintsugi.ops.neighbours import LARGE, best_of_rows, nearest, unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,7 +35,6 @@ TAIL = 0.8  # quantile at which look-alikes' tail begins: where a third of image
 PARTS, LEAST = 8, 1000  # in which the promising pairs are looked at, and how many one holds at least
 YIELD, FAR = 0.02, 6.0  # share of a part that must lie so many scales beyond the tail of look-alikes to go on
 ROOM = 2**23  # cosines held at a time
-GROUP = 16  # of which the largest is taken first
 
 
 def fisher(correlation: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -131,23 +130,11 @@ def _both_ways(
         upright = torch.addmm(stays, odd[top : top + high], odd.T)
         turned = stays.mul_(2).sub_(upright)
         upright.diagonal(top).fill_(-torch.inf)
-        made[0].append(_largest(upright, min(k, count - 1)))
-        made[1].append(_largest(turned, min(k + 1, count)))
+        made[0].append(best_of_rows(upright, min(k, count - 1), largest=True))
+        made[1].append(best_of_rows(turned, min(k + 1, count), largest=True))
     return [
         (1 - torch.cat([near for near, _ in way]).numpy(), torch.cat([rows for _, rows in way]).numpy()) for way in made
     ]
-
-
-def _largest(values: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ``k`` largest of each row and their places: they are in the ``k`` groups of largest maxima."""
-    wide = values.shape[1] // GROUP
-    if wide < 2 * k:
-        return values.topk(k, dim=1)
-    group = values[:, : GROUP * wide].unflatten(1, (GROUP, wide)).amax(1).topk(k, dim=1).indices
-    rest = torch.arange(GROUP * wide, values.shape[1]).expand(len(values), -1)
-    place = torch.cat([(group[:, :, None] + wide * torch.arange(GROUP)).flatten(1), rest], 1)
-    near, at = values.gather(1, place).topk(k, dim=1)
-    return near, place.gather(1, at)
 
 
 def alike(
