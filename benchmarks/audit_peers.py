@@ -29,22 +29,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-AUDIT = (
-    "broken_files",
-    "image_quality",
-    "near_duplicates",
-    "conflict_duplicates",
-    "off_topic",
-    "label_errors",
-    "class_overlap",
-    "z_statistics",
-    "group_gaps",
-)  # what `kintsugi audit` runs
-ALIKE = (*(name for name in AUDIT if name not in ("conflict_duplicates", "label_errors")), "confident_learning")
+WHOLE, ALIKE = "a whole audit", "the peers' questions"
 FILE = "cifar10_10k_train_2k_test_with_cifar10n.npz"
 WEIGHTS = "cifar10_resnet20_akamaster_state_dict.pth"
 
@@ -91,20 +82,28 @@ def serve(folder: str) -> None:
 # ------------------------------------------------------------------------------------------------------- ours
 
 
-def audit(folder: Path, checks: list[str], seconds: dict[str, list[tuple[float, float]]]) -> None:
+def audit(folder: Path, name: str, checks: Sequence[str], seconds: dict[str, list[tuple[float, float]]]) -> None:
+    """Open the folder and do the checks as `kintsugi audit` does; the seconds of single ones overlap."""
+    from kintsugi.api.audit import PIXELS
     from kintsugi.core.batch import Outputs
     from kintsugi.core.randomness import numpy_rng
     from kintsugi.core.registry import find
+    from kintsugi.core.side_by_side import Job, side_by_side
     from kintsugi.data.formats import open_data
+    from kintsugi.data.stream import cores
 
-    with timed(seconds, "open the folder"):
-        data = open_data(str(folder / "images")).remembering()  # as the audit does
-        with np.load(folder / "given.npz") as held:
-            outputs = Outputs(data.ids, held["prob"], held["features"], source="ResNet-20")
-    for check in checks:
-        name, _, space = check.partition(":")
-        with timed(seconds, check):
-            find(name, "auditor").load()(**({"space": space} if space else {}))(data, outputs, numpy_rng(0, check))
+    with timed(seconds, name):
+        with timed(seconds, f"{name}: open the folder"):
+            data = open_data(str(folder / "images")).remembering()
+            with np.load(folder / "given.npz") as held:
+                outputs = Outputs(data.ids, held["prob"], held["features"], source="ResNet-20")
+
+        def done(check: str) -> None:
+            with timed(seconds, f"{name}: {check}"):
+                find(check, "auditor").load()()(data, outputs, numpy_rng(0, check))
+
+        jobs = [Job(each, partial(done, each), uses="pixels" if each in PIXELS else "") for each in checks]
+        side_by_side(jobs, name, cores=cores())
 
 
 def resnet20(path: Path):
@@ -228,47 +227,60 @@ def medians(seconds: dict[str, list[tuple[float, float]]]) -> dict[str, list[flo
     }
 
 
-def compared(folder: Path, python: str, checks: list[str], rounds: int) -> dict[str, object]:
-    ours: dict[str, list[tuple[float, float]]] = {}
-    theirs: dict[str, list[tuple[float, float]]] = {}
-    total: dict[str, list[tuple[float, float]]] = {"theirs": []}
-    audit(folder, checks, {})  # imports, and the file cache
+def chosen_checks() -> dict[str, tuple[str, ...]]:
+    """What `kintsugi audit` runs, and what the peers ask too."""
+    from kintsugi.api.audit import CHECKS
+
+    alike = (name for name in CHECKS if name not in ("conflict_duplicates", "label_errors"))
+    return {WHOLE: CHECKS, ALIKE: (*alike, "confident_learning")}
+
+
+def compared(folder: Path, python: str | None, rounds: int) -> dict[str, object]:
+    seconds: dict[str, list[tuple[float, float]]] = {}
+    for name, checks in chosen_checks().items():
+        audit(folder, name, checks, {})  # imports, and the file cache
+    with peers_of(folder, python) as ask:
+        for _ in range(rounds):
+            answer = ask()
+            for name, values in answer.items():
+                seconds.setdefault(name, []).append(values)
+            if answer:
+                seconds.setdefault("the peers", []).append(tuple(map(sum, zip(*answer.values(), strict=True))))
+            for name, checks in chosen_checks().items():
+                audit(folder, name, checks, seconds)
+    found = medians(seconds)
+    theirs = found.get("the peers")
+    named = () if theirs is None else (WHOLE, ALIKE)
+    return {"seconds": found, "ratio": {name: np.divide(theirs, found[name]).tolist() for name in named}}
+
+
+@contextlib.contextmanager
+def peers_of(folder: Path, python: str | None):
+    """What asks the peers' process for a round: seconds by part, none without peers."""
+    if python is None:
+        yield dict
+        return
     log = folder / "peers.log"  # their progress bars
+    command = [python, str(Path(__file__).resolve()), "--serve", str(folder)]
     with log.open("w") as errors:
-        peers = subprocess.Popen(
-            [python, str(Path(__file__).resolve()), "--serve", str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, bufsize=1
         )
-    assert peers.stdin is not None
-    assert peers.stdout is not None
-    said = peers.stdout.readline()
-    for _ in range(rounds):
+    assert process.stdin is not None
+    assert process.stdout is not None
+    said = process.stdout.readline()
+
+    def ask() -> dict[str, tuple[float, float]]:
         if said:
-            peers.stdin.write("go\n")
-            peers.stdin.flush()
-            said = peers.stdout.readline()
-        if not said:
+            process.stdin.write("go\n")
+            answer = process.stdout.readline()
+        if not said or not answer:
             raise SystemExit(f"The peers failed:\n{log.read_text()[-2000:]}")
-        answer = {name: tuple(values) for name, values in json.loads(said).items()}
-        for name, values in answer.items():
-            theirs.setdefault(name, []).append(values)
-        total["theirs"].append(tuple(map(sum, zip(*answer.values(), strict=True))))
-        audit(folder, checks, ours)
-        for name, parts in (("a whole audit", AUDIT), ("the peers' questions", ALIKE)):
-            done = [ours[part][-1] for part in ("open the folder", *parts) if part in ours]
-            total.setdefault(name, []).append(tuple(map(sum, zip(*done, strict=True))))
-    peers.stdin.close()
-    peers.wait()
-    whole = medians(total)
-    ratio = {
-        name: [round(a / b, 2) for a, b in zip(whole["theirs"], mine, strict=True)]
-        for name, mine in whole.items()
-        if name != "theirs"
-    }
-    return {"ours": medians(ours), "theirs": medians(theirs), "total": whole, "ratio": ratio}
+        return {name: tuple(values) for name, values in json.loads(answer).items()}
+
+    yield ask
+    process.stdin.close()
+    process.wait()
 
 
 def main() -> None:
@@ -276,8 +288,6 @@ def main() -> None:
     parser.add_argument("--peers", help="the Python of an environment that `make peers` made")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, default=10_000)
-    every = list(dict.fromkeys((*AUDIT, *ALIKE)))
-    parser.add_argument("--checks", nargs="+", default=every, help="auditors by name, NAME:SPACE for a space")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -288,22 +298,15 @@ def main() -> None:
         folder = Path(name)
         encoder = written(folder, chosen.images)
         result: dict[str, object] = {"images": chosen.images, "embedding": embedding(folder, encoder, chosen.rounds)}
-        if chosen.peers:
-            result |= compared(folder, chosen.peers, chosen.checks, chosen.rounds)
-        else:
-            seconds: dict[str, list[tuple[float, float]]] = {}
-            for _ in range(chosen.rounds + 1):
-                audit(folder, chosen.checks, seconds)
-            result["ours"] = medians({part: held[1:] for part, held in seconds.items()})
+        result |= compared(folder, chosen.peers, chosen.rounds)
     if chosen.json:
         print(json.dumps(result))
         return
-    for side in ("ours", "theirs", "total"):
-        for part, (wall, cpu) in result.get(side, {}).items():
-            print(f"{side:7} {part:28} {wall:8.2f} s on the wall, {cpu:8.2f} s of processors")
+    for part, (wall, cpu) in result["seconds"].items():
+        print(f"{part:44} {wall:8.2f} s on the wall, {cpu:8.2f} s of processors")
     rates = result["embedding"]
     print(f"embedding: {rates['embed']:.0f} images/s, {rates['share']:.0%} of the bare pass ({rates['forward']:.0f}/s)")
-    for name, (wall, cpu) in result.get("ratio", {}).items():
+    for name, (wall, cpu) in result["ratio"].items():
         print(f"ratio, {name}: {wall:.1f} on the wall, {cpu:.1f} in processor seconds (wanted: at least 6)")
 
 

@@ -1,5 +1,7 @@
 """Remembered pixels: the same as without, decoded once, within the bound, and bad images stay what they are."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -148,3 +150,12 @@ def test_a_source_that_cannot_tell_sizes_still_cannot():
     source = Remembered(Plain(), 2**20)
     assert source.shape is None
     assert np.asarray(source.picture(0, (1, 1))).shape == (4, 6, 3)
+
+
+def test_two_passes_at_once_decode_each_image_once(tmp_path):
+    data = folder(tmp_path, count=80, broken=(5,)).remembering()
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (list(made) for made in pool.map(lambda size: data.stream(8, size=size), (None, (4, 4))))
+    inner = data.source.source
+    assert sorted(inner.opened) == sorted([*range(80), 5])  # the broken one at either size
+    assert sum(len(rows) for rows, _ in first) == sum(len(rows) for rows, _ in second) == 79

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kintsugi.api.grouping import held_out_outputs
+from kintsugi.api.grouping import held_out_given, held_out_outputs
 from kintsugi.core.batch import Outputs
 from kintsugi.core.errors import BadArgument, BadData, MissingDependency
 
@@ -20,7 +22,8 @@ ENOUGH = 500  # images from which an encoder can learn from them alone
 
 
 class Answers:
-    """The readable samples with features and held-out outputs of them; each is asked for once, on first need.
+    """The readable samples with features and held-out outputs of them; each is asked for once, on first need, by
+    however many threads.
 
     Args:
         case: whose models may be asked.
@@ -43,6 +46,24 @@ class Answers:
         self._features: NDArray[np.float32] | None = None
         self._outputs: Outputs | Exception | None = None
         self._asked = False
+        self._looks: tuple[Outputs, tuple[int, ...]] | None = None
+        self._lock = threading.RLock()
+
+    @property
+    def given_held_out(self) -> bool:
+        """Whether predictions were given that answer for the samples, so that no heads are trained."""
+        return held_out_given(self.case)
+
+    def prepare(self, *, features: bool, looks: bool) -> None:
+        """Embed the images ahead of checks that run at the same time: it takes longest, and all cores at once.
+
+        What fails here fails again where it is asked for, and is told there.
+        """
+        with contextlib.suppress(BadArgument, BadData, MissingDependency):
+            if features:
+                self.given(labels=False)
+            if looks:
+                self.looks()
 
     def given(self, *, labels: bool) -> tuple[ImageSet, Outputs | None]:
         """What a check looks at.
@@ -51,18 +72,19 @@ class Answers:
             labels: whether it lives on answers. Where those could not be had it fails and the others do without; where
                 there is nothing to answer, the outputs are None.
         """
-        if self._features is None:
-            self._embed()
-        assert self._features is not None
-        if not labels:
-            even = np.full((len(self.data), len(self.data.classes)), 1 / max(1, len(self.data.classes)), np.float32)
-            return self.data, Outputs(self.data.ids, even, self._features, None, "features alone")
-        if not self._asked:
-            self._asked = True
-            try:
-                self._outputs = self._held_out(self._features)
-            except (BadArgument, BadData, MissingDependency) as error:
-                self._outputs = error
+        with self._lock:
+            if self._features is None:
+                self._embed()
+            assert self._features is not None
+            if not labels:
+                even = np.full((len(self.data), len(self.data.classes)), 1 / max(1, len(self.data.classes)), np.float32)
+                return self.data, Outputs(self.data.ids, even, self._features, None, "features alone")
+            if not self._asked:
+                self._asked = True
+                try:
+                    self._outputs = self._held_out(self._features)
+                except (BadArgument, BadData, MissingDependency) as error:
+                    self._outputs = error
         if isinstance(self._outputs, Exception):
             raise self._outputs
         return self.data, self._outputs
@@ -73,6 +95,12 @@ class Answers:
         They are by the encoder that was named, else by the teacher or the model, whose middle layers tell kinds of
         images apart whatever it was trained on, else by what gives the features.
         """
+        with self._lock:
+            if self._looks is None:
+                self._looks = self._looked()
+            return self._looks
+
+    def _looked(self) -> tuple[Outputs, tuple[int, ...]]:
         from kintsugi.models.cache import embed
         from kintsugi.models.encoder import ModelEncoder
         from kintsugi.models.layered import LayeredEncoder

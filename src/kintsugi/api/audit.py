@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,10 @@ from kintsugi.api.answers import Answers
 from kintsugi.api.cleaning import propose
 from kintsugi.core.errors import BadArgument, BadData, MissingDependency
 from kintsugi.core.findings import Finding, Findings
-from kintsugi.core.progress import track
 from kintsugi.core.randomness import numpy_rng
 from kintsugi.core.registry import find
+from kintsugi.core.side_by_side import Job, side_by_side
+from kintsugi.data.stream import cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,6 +38,7 @@ CHECKS = (
     "z_statistics",
     "group_gaps",
 )
+PIXELS = ("broken_files", "image_quality", "near_duplicates", "conflict_duplicates")  # one at a time decodes each once
 WHOLE = ("broken_files", "image_quality")  # these want the images that nobody can read as well
 COUNTED = ("label_errors", "confident_learning")  # these say how many labels are wrong, and take a review
 ANSWERED = ("label_errors", "class_overlap", "confident_learning", "aum", "cincer", "simifeat", "beta_mixture")
@@ -103,7 +106,7 @@ def audit(
     reviewed: str | Path | None = None,
     save: bool = True,
 ) -> Audit:
-    """Run the checks.
+    """Run the checks, two at a time where there are cores for it; findings stand in the order of the checks.
 
     Label checks need outputs of a model that has not seen the samples. A predictions file said to be held out is
     taken at its word; otherwise heads are cross-validated on frozen features, copies of one picture in one fold, and
@@ -137,23 +140,34 @@ def audit(
     whole = data.remembering()  # most checks look at the pixels, which are decoded once where memory allows
     answers = Answers(case, whole, encoder)
     order = [*sorted(checks, key=lambda name: CHECKS.index(name) if name in CHECKS else len(CHECKS))]
-    found: list[Findings] = []
-    undone = []
-    for name in track([*order, *(["against"] if against is not None else [])], "audit"):
+    order += ["against"] if against is not None else []
+
+    def done(name: str) -> Findings | tuple[str, str] | None:
         try:
             looked, outputs = (whole, None) if name in WHOLE else answers.given(labels=name in ANSWERED)
             if name in ANSWERED and outputs is None:
-                continue
+                return None
             auditor = find(name, "auditor").load()
             options: dict[str, Any] = {"reviewed": said} if name in COUNTED else {}
             if name == "off_topic":
                 outputs, options["parts"] = answers.looks()
             made = auditor(against, encoder=answers.encoder) if name == "against" else auditor(**options)
-            found.append(made(looked, outputs, numpy_rng(case.seed, "audit", name)))
+            found: Findings = made(looked, outputs, numpy_rng(case.seed, "audit", name))
         except (BadArgument, BadData, MissingDependency) as error:
-            undone.append((name, str(error)))
-        if name == "near_duplicates" and found and found[-1].card == name:
-            answers.copies = _pairs(found[-1], answers.data.ids)
+            return name, str(error)
+        if name == "near_duplicates":
+            answers.copies = _pairs(found, looked.ids)
+        return found
+
+    answers.prepare(features=bool({*order} - {*WHOLE}), looks="off_topic" in order)
+    learnt = () if answers.given_held_out else ("near_duplicates",)  # heads must not learn from copies
+    jobs = [
+        Job(name, partial(done, name), learnt if name in ANSWERED else (), "pixels" if name in PIXELS else "")
+        for name in order
+    ]
+    made = side_by_side(jobs, "audit", cores=cores())
+    found = [each for each in made if isinstance(each, Findings)]
+    undone = [each for each in made if isinstance(each, tuple)]
     result = Audit(tuple(found), tuple(answers.notes), tuple(undone))
     if save and found:
         from kintsugi.api.account import audited

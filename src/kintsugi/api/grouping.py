@@ -67,6 +67,12 @@ def inferred(case: Case, data: ImageSet, method: str = DISCOVERER) -> Grouped:
     return _grouped(part, groups, note)
 
 
+def held_out_given(case: Case) -> bool:
+    """Whether the case's predictions were given, and are said to be of samples that the model had not seen."""
+    said = case.held_out if case.held_out is not None else getattr(case.model, "held_out", None)
+    return bool(hasattr(case.model, "outputs") and said)
+
+
 def held_out_outputs(
     case: Case, data: ImageSet, features: np.ndarray[Any, Any], copies: np.ndarray[Any, Any] | None = None
 ) -> tuple[Outputs, str]:
@@ -81,9 +87,9 @@ def held_out_outputs(
         features: float ``[N, D]``, finite, row for row.
         copies: pairs of rows that show one picture and must lie in one fold; None where nobody knows.
     """
-    said = case.held_out if case.held_out is not None else getattr(case.model, "held_out", None)
-    if hasattr(case.model, "outputs") and said:
-        given: Outputs = case.model.outputs(data)
+    if held_out_given(case):
+        model: Any = case.model
+        given: Outputs = model.outputs(data)
         made = Outputs(given.id, given.prob, features, True, given.source)
         return made, "the predictions given, said to be held out"
     from kintsugi.training.crossval import FOLDS, cross_val_outputs

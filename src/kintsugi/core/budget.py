@@ -7,6 +7,7 @@ on. So one block bounds training, generation, attacks and passes over the data a
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -18,7 +19,12 @@ class BudgetSpent(KintsugiError):
     """The time given to a piece of work is spent before it was done."""
 
 
+class Stopped(BaseException):
+    """Whoever asked for this work no longer wants it. No handler of errors is meant to catch it."""
+
+
 _limit: ContextVar[tuple[float, float] | None] = ContextVar("kintsugi_budget", default=None)  # its end, and its length
+_stop: ContextVar[tuple[threading.Event, ...]] = ContextVar("kintsugi_stop", default=())
 
 
 @contextlib.contextmanager
@@ -37,12 +43,22 @@ def within(seconds: float | None) -> Iterator[None]:
         _limit.reset(token)
 
 
+def obey(stop: threading.Event) -> None:
+    """From here on work in this context raises :class:`Stopped` once ``stop`` is set. For threads with a context of
+    their own.
+    """
+    _stop.set((*_stop.get(), stop))
+
+
 def check() -> None:
     """Ask whether the work may go on.
 
     Raises:
         BudgetSpent: its time is spent.
+        Stopped: it is no longer wanted.
     """
+    if any(stop.is_set() for stop in _stop.get()):
+        raise Stopped
     limit = _limit.get()
     if limit is not None and time.monotonic() >= limit[0]:
         raise BudgetSpent(f"The {max(0.0, limit[1]):.0f} s given to this work are spent.", "Give it more time.")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 T = TypeVar("T")
+_LOCKS = 64  # rows that share one wait for each other, which is rare
 _OBJECT = 256  # bytes that Python takes for each array besides its pixels
 
 
@@ -44,6 +45,7 @@ class Remembered:
         self._bad: dict[tuple[int, tuple[int, int] | None], BadImage] = {}  # by row and `enough`
         self._held = 0
         self._lock = threading.Lock()
+        self._decoding = tuple(threading.Lock() for _ in range(_LOCKS))
 
     def __len__(self) -> int:
         return len(self.source)
@@ -70,8 +72,11 @@ class Remembered:
 
     def read(self, row: int) -> NDArray[np.uint8]:
         """One image."""
-        kept = self._kept.get(row)
-        return self._keep(row, self._tried(row, None, lambda: self.source.read(row))) if kept is None else kept
+        if (kept := self._kept.get(row)) is not None:
+            return kept
+        with self._decoding[row % _LOCKS]:  # who comes second waits, and finds it kept
+            kept = self._kept.get(row)
+            return self._keep(row, self._tried(row, None, lambda: self.source.read(row))) if kept is None else kept
 
     def picture(self, row: int, enough: tuple[int, int] | None = None) -> Image.Image:
         """One image as a picture."""
@@ -81,11 +86,20 @@ class Remembered:
 
     def pixels(self, row: int, enough: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """The very pixels of the picture that the source gives for ``enough``."""
-        kept = self._kept.get(row)
-        if kept is not None and (enough is None or shrinkage(kept.shape[0], kept.shape[1], enough) < 2):
+        if (kept := self._fitting(row, enough)) is not None:
             return kept
+        with self._decoding[row % _LOCKS]:
+            kept = self._fitting(row, enough)
+            return self._made(row, enough) if kept is None else kept
+
+    def _fitting(self, row: int, enough: tuple[int, int] | None) -> NDArray[np.uint8] | None:
+        """What was kept, where the source would give no smaller picture."""
+        kept = self._kept.get(row)
+        return kept if kept is None or enough is None or shrinkage(kept.shape[0], kept.shape[1], enough) < 2 else None
+
+    def _made(self, row: int, enough: tuple[int, int] | None) -> NDArray[np.uint8]:
         made = np.asarray(self._tried(row, enough, lambda: picture_of(self.source, row, enough)))
-        return self._keep(row, made) if kept is None and self._whole(row, enough) else made
+        return self._keep(row, made) if row not in self._kept and self._whole(row, enough) else made
 
     def _whole(self, row: int, enough: tuple[int, int] | None) -> bool:
         """Whether pictures are given unshrunk."""

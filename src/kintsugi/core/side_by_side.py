@@ -1,0 +1,97 @@
+"""Independent pieces of work at the same time, on threads that share the cores.
+
+Much of the numerical work of a check is small products, for which a second core gains little: two checks with one core
+each are done sooner than one after the other with both. Threads share the pixels that were decoded.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from kintsugi.core.budget import obey
+from kintsugi.core.errors import require
+from kintsugi.core.progress import task
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Job(Generic[T]):
+    """One piece of work.
+
+    Attributes:
+        name: no two have the same.
+        work: what is done.
+        after: names of those that must be done before; names of none are ignored.
+        uses: what only one of the jobs that name it may use at a time; empty for nothing.
+    """
+
+    name: str
+    work: Callable[[], T]
+    after: tuple[str, ...] = ()
+    uses: str = ""
+
+
+def side_by_side(jobs: Sequence[Job[T]], name: str, *, cores: int, workers: int = 2) -> list[T]:
+    """The results, in the order of the jobs.
+
+    They are begun in that order too, as far as ``after`` and ``uses`` allow. Progress, budgets and other context are
+    those of the caller. When one fails, or the caller is interrupted, no other is begun, and the running ones end where
+    they next report progress.
+
+    Args:
+        jobs: what is to be done.
+        name: what progress calls them together.
+        cores: shared evenly among the workers by the linear algebra inside.
+        workers: threads; of one job or one core there is one, and nothing is limited.
+
+    Raises:
+        BadArgument: jobs wait for each other in a circle.
+    """
+    workers = max(1, min(workers, cores, len(jobs)))
+    names, stop = {job.name for job in jobs}, threading.Event()
+    waiting, running, results = [*jobs], dict[Future[T], Job[T]](), dict[str, T]()
+    with task(name, len(jobs)) as tracker, _shared(cores // workers if workers > 1 else None) as begun:
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="job", initializer=begun)
+        try:
+            while waiting or running:
+                used = {job.uses for job in running.values()} - {""}
+                free = (job for job in waiting if job.uses not in used and names & {*job.after} <= results.keys())
+                if len(running) < workers and (job := next(free, None)) is not None:
+                    waiting.remove(job)
+                    context = copy_context()
+                    context.run(obey, stop)
+                    running[pool.submit(context.run, job.work)] = job
+                    continue
+                require(bool(running), "after", [job.name for job in waiting], "names of jobs that can be done before")
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    results[running.pop(future).name] = future.result()
+                    tracker.advance()
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+    return [results[job.name] for job in jobs]
+
+
+@contextmanager
+def _shared(threads: int | None) -> Iterator[Callable[[], None]]:
+    """Linear algebra on so many threads (None leaves it alone); gives what each new thread must call first."""
+    if threads is None:
+        yield lambda: None
+        return
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    with threadpool_limits(threads):
+        torch.set_num_threads(threads)
+        try:
+            yield lambda: torch.set_num_threads(threads)  # each thread has a number of its own
+        finally:
+            torch.set_num_threads(before)

@@ -1,0 +1,86 @@
+"""Jobs at the same time, each when it may be done."""
+
+import threading
+import time
+
+import pytest
+import torch
+
+from kintsugi.core.budget import BudgetSpent, within
+from kintsugi.core.errors import BadArgument
+from kintsugi.core.progress import track
+from kintsugi.core.side_by_side import Job, side_by_side
+
+
+def test_two_run_at_once_and_results_keep_their_order():
+    meet = threading.Barrier(2, timeout=10)  # breaks unless both are there
+    jobs = [Job("a", lambda: meet.wait() * 0 + 1), Job("b", lambda: meet.wait() * 0 + 2), Job("c", lambda: 3)]
+    assert side_by_side(jobs, "test", cores=2) == [1, 2, 3]
+
+
+def test_what_must_come_before_does_and_one_uses_it_at_a_time():
+    begun, used = [], threading.Lock()
+
+    def work(name):
+        begun.append(name)
+        if name in ("b", "c"):
+            assert used.acquire(blocking=False)
+            time.sleep(0.05)
+            used.release()
+        return name
+
+    jobs = [
+        Job("a", lambda: work("a"), after=("d", "of no job")),
+        Job("b", lambda: work("b"), uses="pixels"),
+        Job("c", lambda: work("c"), uses="pixels"),
+        Job("d", lambda: work("d")),
+    ]
+    assert side_by_side(jobs, "test", cores=4, workers=4) == ["a", "b", "c", "d"]
+    assert begun.index("d") < begun.index("a")
+    with pytest.raises(BadArgument, match="after"):
+        side_by_side([Job("a", int, after=("b",)), Job("b", int, after=("a",))], "test", cores=2)
+
+
+def test_the_cores_are_shared_and_given_back():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        made = side_by_side([Job(name, torch.get_num_threads) for name in "ab"], "test", cores=4)
+        assert made == [2, 2]
+        assert torch.get_num_threads() == 4
+        assert side_by_side([Job("alone", torch.get_num_threads)], "test", cores=4) == [4]
+    finally:
+        torch.set_num_threads(before)
+    assert side_by_side([], "test", cores=2) == []
+
+
+def test_one_that_fails_stops_the_others():
+    ended = []
+
+    def long():
+        try:
+            for _ in track(range(2000), "long"):
+                time.sleep(0.01)
+        finally:
+            ended.append(time.monotonic())
+
+    def failing():
+        time.sleep(0.05)
+        raise ValueError("no")
+
+    begun, never = time.monotonic(), []
+    jobs = [Job("long", long), Job("failing", failing), Job("never", lambda: never.append(1))]
+    with pytest.raises(ValueError, match="no"):
+        side_by_side(jobs, "test", cores=2)
+    assert ended
+    assert ended[0] - begun < 5
+    assert not never
+
+
+def test_a_budget_holds_inside():
+    def long():
+        for _ in track(range(2000), "long"):
+            time.sleep(0.01)
+
+    with pytest.raises(BudgetSpent), within(0.1):
+        side_by_side([Job("a", long), Job("b", long)], "test", cores=2)
