@@ -30,7 +30,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -84,13 +83,11 @@ def serve(folder: str) -> None:
 
 def audit(folder: Path, name: str, checks: Sequence[str], seconds: dict[str, list[tuple[float, float]]]) -> None:
     """Open the folder and do the checks as `kintsugi audit` does; the seconds of single ones overlap."""
-    from kintsugi.api.audit import PIXELS
+    from kintsugi.api.audit import in_turn
     from kintsugi.core.batch import Outputs
     from kintsugi.core.randomness import numpy_rng
     from kintsugi.core.registry import find
-    from kintsugi.core.side_by_side import Job, side_by_side
     from kintsugi.data.formats import open_data
-    from kintsugi.data.stream import cores
 
     with timed(seconds, name):
         with timed(seconds, f"{name}: open the folder"):
@@ -102,8 +99,7 @@ def audit(folder: Path, name: str, checks: Sequence[str], seconds: dict[str, lis
             with timed(seconds, f"{name}: {check}"):
                 find(check, "auditor").load()()(data, outputs, numpy_rng(0, check))
 
-        jobs = [Job(each, partial(done, each), uses="pixels" if each in PIXELS else "") for each in checks]
-        side_by_side(jobs, name, cores=cores())
+        in_turn(checks, done, learning=False)
 
 
 def resnet20(path: Path):

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -18,25 +19,18 @@ def test_two_run_at_once_and_results_keep_their_order():
     assert side_by_side(jobs, "test", cores=2) == [1, 2, 3]
 
 
-def test_what_must_come_before_does_and_one_uses_it_at_a_time():
-    begun, used = [], threading.Lock()
+def test_what_must_come_before_does():
+    begun = []
 
     def work(name):
         begun.append(name)
-        if name in ("b", "c"):
-            assert used.acquire(blocking=False)
-            time.sleep(0.05)
-            used.release()
         return name
 
-    jobs = [
-        Job("a", lambda: work("a"), after=("d", "of no job")),
-        Job("b", lambda: work("b"), uses="pixels"),
-        Job("c", lambda: work("c"), uses="pixels"),
-        Job("d", lambda: work("d")),
-    ]
-    assert side_by_side(jobs, "test", cores=4, workers=4) == ["a", "b", "c", "d"]
+    after = {"a": ("d", "of no job"), "b": ("c",), "c": (), "d": ()}
+    jobs = [Job(name, partial(work, name), after[name]) for name in after]
+    assert side_by_side(jobs, "test", cores=4, workers=3) == ["a", "b", "c", "d"]
     assert begun.index("d") < begun.index("a")
+    assert begun.index("c") < begun.index("b")
     with pytest.raises(BadArgument, match="after"):
         side_by_side([Job("a", int, after=("b",)), Job("b", int, after=("a",))], "test", cores=2)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from kintsugi.api.case import Case
     from kintsugi.data.imageset import ImageSet
 
+T = TypeVar("T")
+
 # In this order: copies hide each other's wrong labels, and what does not belong has no right label.
 CHECKS = (
     "broken_files",
@@ -38,7 +40,13 @@ CHECKS = (
     "z_statistics",
     "group_gaps",
 )
-PIXELS = ("broken_files", "image_quality", "near_duplicates", "conflict_duplicates")  # one at a time decodes each once
+# Looking at pixels these wait for what was decoded already; the last finds hashes as well.
+AFTER = {
+    "image_quality": ("broken_files",),
+    "near_duplicates": ("broken_files",),
+    "conflict_duplicates": ("broken_files", "near_duplicates"),
+}
+LONGEST = "near_duplicates"  # begun as soon as it can be: others wait for it
 WHOLE = ("broken_files", "image_quality")  # these want the images that nobody can read as well
 COUNTED = ("label_errors", "confident_learning")  # these say how many labels are wrong, and take a review
 ANSWERED = ("label_errors", "class_overlap", "confident_learning", "aum", "cincer", "simifeat", "beta_mixture")
@@ -160,12 +168,7 @@ def audit(
         return found
 
     answers.prepare(features=bool({*order} - {*WHOLE}), looks="off_topic" in order)
-    learnt = () if answers.given_held_out else ("near_duplicates",)  # heads must not learn from copies
-    jobs = [
-        Job(name, partial(done, name), learnt if name in ANSWERED else (), "pixels" if name in PIXELS else "")
-        for name in order
-    ]
-    made = side_by_side(jobs, "audit", cores=cores())
+    made = in_turn(order, done, learning=not answers.given_held_out)
     found = [each for each in made if isinstance(each, Findings)]
     undone = [each for each in made if isinstance(each, tuple)]
     result = Audit(tuple(found), tuple(answers.notes), tuple(undone))
@@ -177,6 +180,20 @@ def audit(
         if any(each.card in COUNTED and each.summary.count is None for each in found):
             review_sheet.draw(case.run.sub("audit"), data, numpy_rng(case.seed, "audit", review_sheet.SHEET))
     return result
+
+
+def in_turn(checks: Sequence[str], work: Callable[[str], T], *, learning: bool) -> list[T]:
+    """Do what ``work`` does with each check, two at a time, and give what it gave in the order of the checks.
+
+    Args:
+        checks: names.
+        work: of one check.
+        learning: heads are trained for the label checks, which must not learn from copies.
+    """
+    after = {name: ("near_duplicates",) if learning and name in ANSWERED else AFTER.get(name, ()) for name in checks}
+    begun = sorted(checks, key=lambda name: (name != "broken_files", name != LONGEST))
+    made = side_by_side([Job(name, partial(work, name), after[name]) for name in begun], "audit", cores=cores())
+    return [made[begun.index(name)] for name in checks]
 
 
 def _pairs(findings: Findings, ids: Sequence[str]) -> NDArray[np.int64]:

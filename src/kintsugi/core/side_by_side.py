@@ -29,19 +29,17 @@ class Job(Generic[T]):
         name: no two have the same.
         work: what is done.
         after: names of those that must be done before; names of none are ignored.
-        uses: what only one of the jobs that name it may use at a time; empty for nothing.
     """
 
     name: str
     work: Callable[[], T]
     after: tuple[str, ...] = ()
-    uses: str = ""
 
 
 def side_by_side(jobs: Sequence[Job[T]], name: str, *, cores: int, workers: int = 2) -> list[T]:
     """The results, in the order of the jobs.
 
-    They are begun in that order too, as far as ``after`` and ``uses`` allow. Progress, budgets and other context are
+    They are begun in that order too, as far as ``after`` allows. Progress, budgets and other context are
     those of the caller. When one fails, or the caller is interrupted, no other is begun, and the running ones end where
     they next report progress.
 
@@ -61,8 +59,7 @@ def side_by_side(jobs: Sequence[Job[T]], name: str, *, cores: int, workers: int 
         pool = ThreadPoolExecutor(workers, thread_name_prefix="job", initializer=begun)
         try:
             while waiting or running:
-                used = {job.uses for job in running.values()} - {""}
-                free = (job for job in waiting if job.uses not in used and names & {*job.after} <= results.keys())
+                free = (job for job in waiting if names & {*job.after} <= results.keys())
                 if len(running) < workers and (job := next(free, None)) is not None:
                     waiting.remove(job)
                     context = copy_context()

@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePath
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -145,15 +145,10 @@ def decode_with(work: Callable[[Image.Image], T], content: Content, where: str) 
 def _opened(content: Content, where: str, at_once: int = 0) -> Image.Image:
     """Identify an image without decoding it; files of up to ``at_once`` bytes are read whole."""
     try:
-        size = content.stat().st_size if isinstance(content, Path) else len(content)
-        if not size:
+        held = _start(content, at_once + 1) if isinstance(content, Path) else content
+        if not len(held):
             raise BadImage(where, "empty", "it has no bytes")
-        stream: IO[bytes] | Path
-        if isinstance(content, Path):
-            stream = content if size > at_once else BytesIO(content.read_bytes())
-        else:
-            stream = BytesIO(content)
-        opened = Image.open(stream)
+        opened = Image.open(content if isinstance(content, Path) and len(held) > at_once else BytesIO(held))
     except BadImage:
         raise
     except FileNotFoundError as error:
@@ -175,6 +170,11 @@ def _opened(content: Content, where: str, at_once: int = 0) -> Image.Image:
         opened.close()
         raise BadImage(where, "bomb", f"{opened.width} x {opened.height} pixels; not decoded")
     return opened
+
+
+def _start(path: Path, count: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(count)
 
 
 def _reason(error: Exception) -> str:

@@ -35,6 +35,7 @@ TAIL = 0.8  # quantile at which look-alikes' tail begins: where a third of image
 PARTS, LEAST = 8, 1000  # in which the promising pairs are looked at, and how many one holds at least
 YIELD, FAR = 0.02, 6.0  # share of a part that must lie so many scales beyond the tail of look-alikes to go on
 MANY, CONDENSED = 4000, 128  # pictures from which halves of descriptors are condensed, and to how many numbers
+PART = 512  # pairs whose vectors fit a cache
 ROOM = 2**23  # cosines held at a time
 
 
@@ -213,10 +214,10 @@ def cosine(
 ) -> NDArray[np.float64]:
     """Cosine of pairs of unit vectors (the second of ``other``), exact for near ones: 1 - |u - v|^2 / 2."""
     found, second = np.empty(len(pairs)), vectors if other is None else other
-    for top in range(0, len(pairs), 8192):
-        left, right = pairs[top : top + 8192, :2].T
+    for top in range(0, len(pairs), PART):
+        left, right = pairs[top : top + PART, :2].T
         apart = vectors[left] - second[right]
-        found[top : top + 8192] = 1 - np.einsum("pd,pd->p", apart, apart) / 2
+        found[top : top + PART] = 1 - np.einsum("pd,pd->p", apart, apart) / 2
     return found
 
 
