@@ -112,27 +112,30 @@ class TorchModel(nn.Module):
             )
         return logits if self.merge is None else self.merge(logits)
 
-    def features(self, image: torch.Tensor, at: str | None = None) -> torch.Tensor:
+    def features(self, image: torch.Tensor, at: str | None = None, places: int = 1) -> torch.Tensor:
         """Images ``[B, C, H, W]`` in 0..1 to vectors ``[B, D]``.
 
         Args:
             image: as for :meth:`forward`.
             at: name of a layer inside the net, whose pooled output is returned: maps are averaged, of tokens the
                 class token is taken, or their mean where there is none. None: the input of the last linear layer.
+            places: maps are averaged within ``places`` x ``places`` cells and D is channels x ``places``^2.
 
         Raises:
-            BadArgument: there is no such layer, or it was not run.
+            BadArgument: there is no such layer, it was not run, or it gives no maps to average within cells.
         """
-        return self.features_and_logits(image, at)[0]
+        return self.features_and_logits(image, at, places)[0]
 
-    def features_and_logits(self, image: torch.Tensor, at: str | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def features_and_logits(
+        self, image: torch.Tensor, at: str | None = None, places: int = 1
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Both answers in one pass: :meth:`features` and :meth:`forward`."""
         layer, before = (self._head_layer(), True) if at is None else (self._layer(at), False)
         with _caught(layer, before) as caught:
             logits = self(image)
         if not caught:
             raise BadArgument(f"The layer {at or 'head'!r} was not run for this image.", "Name another with at=.")
-        return pooled(caught[-1], self.net), logits
+        return pooled(caught[-1], self.net, places), logits
 
     # ---------------------------------------------------------------------------------------------- anatomy
 

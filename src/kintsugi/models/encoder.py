@@ -35,21 +35,26 @@ class ModelEncoder(nn.Module):
         model: the classifier.
         at: layer whose pooled output is taken; None takes the input of the last linear layer.
         name: for reports.
+        places: maps are averaged within ``places`` x ``places`` cells, so that vectors tell what is where.
     """
 
-    def __init__(self, model: TorchModel, at: str | None = None, name: str | None = None) -> None:
+    def __init__(self, model: TorchModel, at: str | None = None, name: str | None = None, places: int = 1) -> None:
         super().__init__()
-        self.model, self.at, self.preprocess = model, at, model.preprocess
-        self.name = name or f"{model.spec or type(model.net).__name__}{f'@{at}' if at else ''}"
+        require(isinstance(places, int) and places >= 1, "places", places, "a whole number from 1")
+        self.model, self.at, self.places, self.preprocess = model, at, places, model.preprocess
+        layer = f"@{at}" if at else ""
+        layer = f"@{at or model.head_name}:{places}" if places > 1 else layer
+        self.name = name or f"{model.spec or type(model.net).__name__}{layer}"
 
     @property
     def fingerprint(self) -> str:
-        """Hash of weights, preprocessing and layer: weights that were trained on give another one."""
-        return weights_fingerprint(self.model.net, self.preprocess.as_dict(), self.at or self.model.head_name)
+        """Hash of weights, preprocessing, layer and places: weights that were trained on give another one."""
+        cells = (self.places,) if self.places > 1 else ()
+        return weights_fingerprint(self.model.net, self.preprocess.as_dict(), self.at or self.model.head_name, *cells)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """``[B, C, H, W]`` in 0..1 to ``[B, D]``."""
-        return self.model.features(image, self.at)
+        return self.model.features(image, self.at, self.places)
 
 
 class TowerEncoder(nn.Module):
@@ -106,8 +111,8 @@ def open_encoder(
 
     Args:
         spec: ``pixels`` or ``pixels:SIZE``; anything :func:`~kintsugi.models.open.open_model` takes, with ``@LAYER``
-            after it for another layer than the last; ``open_clip:ARCH/TAG`` gives the image half alone. An encoder or
-            a model is also taken.
+            after it for another layer than the last, and ``@LAYER:PLACES`` to average its maps within PLACES x PLACES
+            cells; ``open_clip:ARCH/TAG`` gives the image half alone. An encoder or a model is also taken.
         weights: a local checkpoint, or ``random``.
         classes: names of the model's outputs, where opening needs them.
         device: where to put it.
@@ -122,10 +127,13 @@ def open_encoder(
     elif isinstance(spec, TorchModel):
         made = ModelEncoder(spec)
     else:
-        text, _, layer = str(spec).partition("@") if isinstance(spec, str) else (spec, "", "")
+        text, _, where = str(spec).partition("@") if isinstance(spec, str) else (spec, "", "")
+        layer, colon, cells = where.partition(":")
+        if colon and not (layer and cells.isdecimal() and int(cells) >= 1):
+            raise BadArgument.of("encoder", spec, "MODEL@LAYER:PLACES with a whole number from 1")
         kind, _, name = str(text).partition(":")
         if kind == "pixels":
-            if name and not name.isdecimal():
+            if where or (name and not name.isdecimal()):
                 raise BadArgument.of("encoder", spec, "pixels:SIZE with a whole number")
             made = PixelEncoder(int(name or 16))
         elif kind == "open_clip" and not layer:
@@ -138,5 +146,5 @@ def open_encoder(
             model = open_model(text, classes=classes, weights=weights, seed=seed)
             if not isinstance(model, TorchModel):
                 raise BadArgument(f"encoder={spec!r} gives no features:", "name a torch model, or pixels:16.")
-            made = ModelEncoder(model, layer or None, str(spec) if isinstance(spec, str) else None)
+            made = ModelEncoder(model, layer or None, spec if isinstance(spec, str) else None, int(cells or 1))
     return made.to(device).eval()

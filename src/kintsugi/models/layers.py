@@ -9,18 +9,37 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
-from kintsugi.core.errors import BadArgument
+from kintsugi.core.errors import BadArgument, require
 
 
-def pooled(value: torch.Tensor, net: nn.Module) -> torch.Tensor:
+def pooled(value: torch.Tensor, net: nn.Module, places: int = 1) -> torch.Tensor:
     """What a layer of ``net`` put out as vectors ``[B, D]``.
 
     Maps are averaged over their places; of tokens the class token is taken, or their mean where ``net`` has none.
+
+    Args:
+        value: the output.
+        net: the net.
+        places: maps are averaged within ``places`` x ``places`` cells, D = channels x ``places``^2: what is where
+            stays known. Cells overlap where sides are no multiple of ``places``, and repeat where maps are smaller.
+
+    Raises:
+        BadArgument: more than one place is asked of a layer that gives no maps.
     """
+    require(isinstance(places, int) and places >= 1, "places", places, "a whole number from 1")
     if value.ndim == 4:
         last = any(getattr(module, "output_fmt", None) == "NHWC" for module in net.modules())
+        if places > 1:
+            maps = value.permute(0, 3, 1, 2) if last else value
+            return functional.adaptive_avg_pool2d(maps, places).flatten(1)
         return value.mean((1, 2) if last else (2, 3))
+    if places > 1:
+        raise BadArgument(
+            f"places={places} needs a layer that gives maps, and this one gives shape {tuple(value.shape)}:",
+            "name another layer with at=, or take places=1.",
+        )
     if value.ndim == 3:
         names = {name.rpartition(".")[2] for name, _ in net.named_parameters()}
         token = names & {"cls_token", "class_token", "class_embedding"}

@@ -199,6 +199,66 @@ def test_an_encoder_sees_through_a_turn_and_harms_nothing_where_it_knows_nothing
     assert ("000003", "000033") in pairs(by_encoder) & pairs(blind)
 
 
+class Thumb:
+    """Sixty-four places and their colours, dark ones negative."""
+
+    name = fingerprint = "thumb"
+
+    def __call__(self, image):
+        return torch.nn.functional.adaptive_avg_pool2d(image, 8).flatten(1) - 0.5
+
+
+def several_copies():
+    """Photographs, the first of which has three copies: much darker, much darker and moved, and hardly noisy."""
+    images = photos(63).astype(np.float64)
+    images[60], images[61] = 0.4 * images[0], 0.4 * np.roll(images[0], 2, 1)
+    images[62] = images[0] + np.random.default_rng(0).normal(0, 12, images[0].shape)
+    images = np.clip(images, 0, 255).astype(np.uint8)
+    return images, ImageSet.from_arrays(images, np.zeros(len(images), int))
+
+
+@pytest.mark.parametrize("given", ["encoder", "features"])
+def test_the_copy_that_was_changed_least_comes_first_where_asked(given):
+    images, data = several_copies()
+    with torch.no_grad():
+        vectors = Thumb()(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255).numpy()
+    encoder = Thumb() if given == "encoder" else None
+    outputs = None if encoder else Outputs(data.ids, np.ones((len(data), 1)), vectors)
+    surest, nearest_ = (
+        NearDuplicates(encoder, first=first)(data, outputs, np.random.default_rng(0)) for first in ("surest", "nearest")
+    )
+    length = np.linalg.norm(vectors, axis=1)
+    by_nearness = sorted((60, 61, 62), key=lambda copy: -vectors[0] @ vectors[copy] / length[copy])
+    assert by_nearness[0] == 62
+    assert [b for a, b in ordered(nearest_) if a == 0][:3] == by_nearness
+    assert [b for a, b in ordered(surest) if a == 0][:3] != by_nearness
+    assert [row.score for row in nearest_] == [row.score for row in surest]
+    assert len(nearest_.flagged) == len(surest.flagged) >= 3
+    assert nearest_.summary == surest.summary
+    assert {tuple(row.ids) for row in nearest_} == {tuple(row.ids) for row in surest}
+
+
+def ordered(findings):
+    return [tuple(int(name) for name in row.ids) for row in findings]
+
+
+def test_without_vectors_none_is_nearest():
+    _, data = several_copies()
+    with pytest.raises(BadArgument, match="first='nearest' needs features: give outputs with features, or an encoder"):
+        NearDuplicates(first="nearest")(data, None, np.random.default_rng(0))
+    for space in ("pixels", "features"):
+        with pytest.raises(BadArgument, match=f"first='nearest' is not allowed: give surest with space='{space}'"):
+            NearDuplicates(space=space, first="nearest")
+    with pytest.raises(BadArgument, match="one of surest, nearest"):
+        NearDuplicates(first="best")
+    for few in (0, 1, 2):
+        part, features = data.select(range(few)), np.ones((few, 3))
+        findings = NearDuplicates(first="nearest")(
+            part, Outputs(part.ids, np.ones((few, 1)), features), np.random.default_rng(0)
+        )
+        assert len(findings) == few // 2
+
+
 def test_look_alikes_as_similar_as_copies_cannot_be_told():
     rng = np.random.default_rng(0)
     images = np.clip(photos(1)[0] + rng.normal(0, 6, (120, 30, 30, 3)), 0, 255).astype(np.uint8)

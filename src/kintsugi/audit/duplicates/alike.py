@@ -70,6 +70,7 @@ class Neighbourhood:
         first: t of equation 1 by the descriptors alone ``[P]``.
         level: of each picture, l of equation 1 ``[N]``.
         encoded: artanh(cosine of vectors, at the best turn) less half their level ``[P]``; None without vectors.
+        upright: cosine of the vectors of both pictures as they are ``[P]``; None without vectors.
     """
 
     def __init__(
@@ -103,9 +104,10 @@ class Neighbourhood:
             first[these] = cosine(plain, flat[these], other)
         self.first = fisher(first) - levels[flat].mean(axis=1)
         self.level = LEVEL * levels
-        self.encoded = None
+        self.encoded = self.upright = None
         if views:
-            best = np.max([cosine(views[0], flat), *(_either(views[0], flat, view) for view in views[1:])], axis=0)
+            self.upright = cosine(views[0], flat)
+            best = np.max([self.upright, *(_either(views[0], flat, view) for view in views[1:])], axis=0)
             self.encoded = fisher(best) - self._level[flat].mean(axis=1)
 
     def beyond(self, cosines: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.float64]:

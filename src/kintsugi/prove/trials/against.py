@@ -14,6 +14,7 @@ from kintsugi.data.given import given_file
 from kintsugi.data.imageset import ImageSet
 from kintsugi.metrics.average_precision import average_precision
 from kintsugi.ops.neighbours import nearest
+from kintsugi.prove.given_nets import resnet20
 from kintsugi.prove.seeded import Measured, Seeded
 from kintsugi.prove.trial import Claim
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from kintsugi.core.run import Run
 
 CIFAR = "cifar10_10k_train_2k_test_with_cifar10n.npz"
-WEIGHTS, FASHION = "cifar10_resnet20_akamaster_state_dict.pth", "fashion_mnist_full_60k_10k.npz"
+FASHION = "fashion_mnist_full_60k_10k.npz"
 ROW, HASH, PIXELS = "CIFAR-10, a batch of 250", "hash of the pixels", "distance of pixels"
 OLD, FRESH, EXACT, ALTERED, FOREIGN = 1000, 150, 30, 40, 30
 F1 = {"repeats": "F1 of repeats", "contradicts": "F1 of contradictions"}
@@ -75,7 +76,7 @@ def _measure(seed: int, run: Run) -> Measured:
     truth = {"repeats": (place >= 0) & (place < again) & (place % 2 == 0)}
     truth["contradicts"] = (place >= 0) & (place < again) & (place % 2 == 1)
     foreign = place >= again
-    found = Against(old, encoder=_encoder())(new, None, rng)
+    found = Against(old, encoder=resnet20())(new, None, rng)
     named = {check: [row.ids[0] for row in found.flagged if row.check == check] for check in F1}
     far = {row.ids[0]: row.score for row in found if row.check == "outside"}
     flagged = np.isin(new.ids, [row.ids[0] for row in found.flagged if row.check == "outside"])
@@ -104,16 +105,3 @@ def _clothes(rng: np.random.Generator) -> Any:
     with np.load(given_file(FASHION)) as held:
         grey = held["x_test"][rng.permutation(len(held["x_test"]))[:FOREIGN]]
     return np.stack([np.asarray(Image.fromarray(one).resize((32, 32)).convert("RGB")) for one in grey])
-
-
-def _encoder() -> Any:
-    from kintsugi.models.encoder import ModelEncoder
-    from kintsugi.models.open import open_model
-    from kintsugi.models.preprocess import Preprocess
-    from kintsugi.models.small import IMAGENET_MEAN, IMAGENET_STD
-
-    own = Preprocess(IMAGENET_MEAN, IMAGENET_STD)
-    model: Any = open_model(
-        "small:resnet", classes=[str(k) for k in range(10)], weights=given_file(WEIGHTS), preprocess=own
-    )
-    return ModelEncoder(model)

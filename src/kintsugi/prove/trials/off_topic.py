@@ -30,6 +30,7 @@ from kintsugi.core.randomness import numpy_rng
 from kintsugi.data.given import given_file
 from kintsugi.data.imageset import ImageSet
 from kintsugi.metrics.average_precision import average_precision
+from kintsugi.prove.given_nets import mobilenet
 from kintsugi.prove.seeded import Measured, Seeded
 from kintsugi.prove.small import digits
 from kintsugi.prove.trial import Claim
@@ -155,7 +156,7 @@ def _embedded() -> tuple[Floats, dict[str, Floats], tuple[int, ...]]:
     }
     from kintsugi.models.layered import LayeredEncoder
 
-    net = LayeredEncoder(_mobilenet())
+    net = LayeredEncoder(mobilenet())
     known = _features(net, photos)
     found = {kind: _features(net, [_pressed(one) for one in ims]) for kind, ims in foreign.items()}
     assert net.widths is not None
@@ -181,29 +182,6 @@ def _pressed(image: Any) -> Any:
     held = io.BytesIO()
     image.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(held, "JPEG", quality=QUALITY, subsampling=0)
     return Image.open(held).convert("RGB")
-
-
-def _mobilenet() -> Any:
-    """MobileNetV2 with TensorFlow's padding (one row and column behind where the stride is 2), as its weights need."""
-    import torch
-    from torch.nn import functional
-
-    from kintsugi.models.encoder import ModelEncoder
-    from kintsugi.models.open import open_model
-    from kintsugi.models.preprocess import Preprocess
-
-    weights = given_file("imagenet_mobilenet_v2_torchvision_tfpad_weights.npz")
-    own = Preprocess((0.5,) * 3, (0.5,) * 3, (224, 224), resize=256)
-    model: Any = open_model("torchvision:mobilenet_v2", weights=weights, preprocess=own)
-
-    def padded(layer: Any, given: Any) -> Any:
-        return (functional.pad(given[0], (0, 1, 0, 1)),)
-
-    for layer in model.net.modules():
-        if isinstance(layer, torch.nn.Conv2d) and layer.stride == (2, 2):
-            layer.padding = (0, 0)
-            layer.register_forward_pre_hook(padded)
-    return ModelEncoder(model).eval()
 
 
 def _features(encoder: Any, images: list[Any]) -> Floats:
