@@ -10,13 +10,35 @@ import torch
 from kintsugi.core.budget import BudgetSpent, within
 from kintsugi.core.errors import BadArgument
 from kintsugi.core.progress import track
-from kintsugi.core.side_by_side import Job, side_by_side
+from kintsugi.core.side_by_side import Job, side_by_side, spread
+
+
+@pytest.fixture(autouse=True)
+def _four_cores(monkeypatch):
+    monkeypatch.setattr("kintsugi.core.side_by_side.cores", lambda: 4)
+
+
+def test_parts_are_spread_and_keep_their_order():
+    meet, before = threading.Barrier(2, timeout=10), torch.get_num_threads()
+
+    def work(part):
+        if part < 2:
+            meet.wait()
+        return part, torch.get_num_threads()
+
+    assert list(spread(work, range(20))) == [(part, 1) for part in range(20)]
+    assert torch.get_num_threads() == before
+    begun = []
+    made = spread(begun.append, range(1000))
+    next(made)
+    made.close()  # whoever stops asking is not kept waiting for the rest
+    assert len(begun) <= 1000
 
 
 def test_two_run_at_once_and_results_keep_their_order():
     meet = threading.Barrier(2, timeout=10)  # breaks unless both are there
     jobs = [Job("a", lambda: meet.wait() * 0 + 1), Job("b", lambda: meet.wait() * 0 + 2), Job("c", lambda: 3)]
-    assert side_by_side(jobs, "test", cores=2) == [1, 2, 3]
+    assert side_by_side(jobs, "test") == [1, 2, 3]
 
 
 def test_what_must_come_before_does():
@@ -28,24 +50,24 @@ def test_what_must_come_before_does():
 
     after = {"a": ("d", "of no job"), "b": ("c",), "c": (), "d": ()}
     jobs = [Job(name, partial(work, name), after[name]) for name in after]
-    assert side_by_side(jobs, "test", cores=4, workers=3) == ["a", "b", "c", "d"]
+    assert side_by_side(jobs, "test", workers=3) == ["a", "b", "c", "d"]
     assert begun.index("d") < begun.index("a")
     assert begun.index("c") < begun.index("b")
     with pytest.raises(BadArgument, match="after"):
-        side_by_side([Job("a", int, after=("b",)), Job("b", int, after=("a",))], "test", cores=2)
+        side_by_side([Job("a", int, after=("b",)), Job("b", int, after=("a",))], "test")
 
 
 def test_the_cores_are_shared_and_given_back():
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(4)
-        made = side_by_side([Job(name, torch.get_num_threads) for name in "ab"], "test", cores=4)
+        made = side_by_side([Job(name, torch.get_num_threads) for name in "ab"], "test")
         assert made == [2, 2]
         assert torch.get_num_threads() == 4
-        assert side_by_side([Job("alone", torch.get_num_threads)], "test", cores=4) == [4]
+        assert side_by_side([Job("alone", torch.get_num_threads)], "test") == [4]
     finally:
         torch.set_num_threads(before)
-    assert side_by_side([], "test", cores=2) == []
+    assert side_by_side([], "test") == []
 
 
 def test_one_that_fails_stops_the_others():
@@ -65,7 +87,7 @@ def test_one_that_fails_stops_the_others():
     begun, never = time.monotonic(), []
     jobs = [Job("long", long), Job("failing", failing), Job("never", lambda: never.append(1))]
     with pytest.raises(ValueError, match="no"):
-        side_by_side(jobs, "test", cores=2)
+        side_by_side(jobs, "test")
     assert ended
     assert ended[0] - begun < 5
     assert not never
@@ -77,4 +99,4 @@ def test_a_budget_holds_inside():
             time.sleep(0.01)
 
     with pytest.raises(BudgetSpent), within(0.1):
-        side_by_side([Job("a", long), Job("b", long)], "test", cores=2)
+        side_by_side([Job("a", long), Job("b", long)], "test")

@@ -18,7 +18,6 @@ from kintsugi.core.findings import Finding, Findings
 from kintsugi.core.randomness import numpy_rng
 from kintsugi.core.registry import find
 from kintsugi.core.side_by_side import Job, side_by_side
-from kintsugi.data.stream import cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -192,7 +191,7 @@ def in_turn(checks: Sequence[str], work: Callable[[str], T], *, learning: bool) 
     """
     after = {name: ("near_duplicates",) if learning and name in ANSWERED else AFTER.get(name, ()) for name in checks}
     begun = sorted(checks, key=lambda name: (name != "broken_files", name != LONGEST))
-    made = side_by_side([Job(name, partial(work, name), after[name]) for name in begun], "audit", cores=cores())
+    made = side_by_side([Job(name, partial(work, name), after[name]) for name in begun], "audit")
     return [made[begun.index(name)] for name in checks]
 
 

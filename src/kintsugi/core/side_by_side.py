@@ -6,8 +6,9 @@ each are done sooner than one after the other with both. Threads share the pixel
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -18,7 +19,27 @@ from kintsugi.core.budget import obey
 from kintsugi.core.errors import require
 from kintsugi.core.progress import task
 
+P = TypeVar("P")
 T = TypeVar("T")
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def spread(work: Callable[[P], T], parts: Iterable[P]) -> Iterator[T]:
+    """What ``work`` makes of each part, in their order, on a thread a core.
+
+    For small torch operations, which threads of their own would not speed up: inside, each has one thread.
+    """
+    import torch
+
+    pool = ThreadPoolExecutor(cores(), thread_name_prefix="part", initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield from pool.map(work, parts)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -36,7 +57,7 @@ class Job(Generic[T]):
     after: tuple[str, ...] = ()
 
 
-def side_by_side(jobs: Sequence[Job[T]], name: str, *, cores: int, workers: int = 2) -> list[T]:
+def side_by_side(jobs: Sequence[Job[T]], name: str, *, workers: int = 2) -> list[T]:
     """The results, in the order of the jobs.
 
     They are begun in that order too, as far as ``after`` allows. Progress, budgets and other context are
@@ -46,16 +67,16 @@ def side_by_side(jobs: Sequence[Job[T]], name: str, *, cores: int, workers: int 
     Args:
         jobs: what is to be done.
         name: what progress calls them together.
-        cores: shared evenly among the workers by the linear algebra inside.
-        workers: threads; of one job or one core there is one, and nothing is limited.
+        workers: threads, among which the linear algebra inside shares the cores evenly; of one job or one core there
+            is one, and nothing is limited.
 
     Raises:
         BadArgument: jobs wait for each other in a circle.
     """
-    workers = max(1, min(workers, cores, len(jobs)))
+    workers = max(1, min(workers, cores(), len(jobs)))
     names, stop = {job.name for job in jobs}, threading.Event()
     waiting, running, results = [*jobs], dict[Future[T], Job[T]](), dict[str, T]()
-    with task(name, len(jobs)) as tracker, _shared(cores // workers if workers > 1 else None) as begun:
+    with task(name, len(jobs)) as tracker, _shared(cores() // workers if workers > 1 else None) as begun:
         pool = ThreadPoolExecutor(workers, thread_name_prefix="job", initializer=begun)
         try:
             while waiting or running:

@@ -37,6 +37,8 @@ _one_large = threading.Lock()
 # thumbnails use 2; at 3 its documentation calls the difference invisible).
 _SLACK = 3.0
 
+# How files of the usual codecs start.
+_STARTS = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
 # Files up to this size are read in one go before they are decoded: many small reads cost more than a small file does.
 _AT_ONCE = 2**20
 
@@ -145,10 +147,12 @@ def decode_with(work: Callable[[Image.Image], T], content: Content, where: str) 
 def _opened(content: Content, where: str, at_once: int = 0) -> Image.Image:
     """Identify an image without decoding it; files of up to ``at_once`` bytes are read whole."""
     try:
-        held = _start(content, at_once + 1) if isinstance(content, Path) else content
+        held = _start(content, max(at_once + 1, 8)) if isinstance(content, Path) else content
         if not len(held):
             raise BadImage(where, "empty", "it has no bytes")
-        opened = Image.open(content if isinstance(content, Path) and len(held) > at_once else BytesIO(held))
+        named = next((codec for start, codec in _STARTS.items() if held[: len(start)] == start), None)
+        stream = content if isinstance(content, Path) and len(held) > at_once else BytesIO(held)
+        opened = Image.open(stream, formats=None if named is None else (named,))  # else dozens of codecs are asked
     except BadImage:
         raise
     except FileNotFoundError as error:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kintsugi.core.progress import task
+from kintsugi.core.side_by_side import cores
 from kintsugi.data.decode import Content, decode, header, picture
 from kintsugi.data.source import BadImage, Problem
-from kintsugi.data.stream import cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,7 +6,6 @@ busy without copying pixels between processes, and a source needs no pickling.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from kintsugi.core.errors import BadData, one_of, require
+from kintsugi.core.side_by_side import cores
 from kintsugi.data.remembered import Remembered
 from kintsugi.data.source import BadImage, Problem, picture_of
 
@@ -116,11 +116,6 @@ def none_read(data: ImageSet, what: str = "") -> BadData:
         f"None of the {len(data)} {what}images could be read ({data.problems.counted(data.ids)}).",
         "Restore them, or name other images.",
     )
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _threads(data: ImageSet) -> int:

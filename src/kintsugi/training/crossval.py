@@ -122,21 +122,28 @@ def assign_folds(
     count = np.zeros((folds, classes), dtype=np.int64)
     groups = np.full(len(label), -1, dtype=np.int64) if groups is None else groups
     names, sizes = np.unique(groups[groups >= 0], return_counts=True)
+    by_group = np.argsort(groups, kind="stable")[len(groups) - int(sizes.sum()) :]  # those in none stand first
+    members = np.split(by_group, np.cumsum(sizes)[:-1])
     order = rng.permutation(len(names))
-    for group in names[order[np.argsort(-sizes[order], kind="stable")]]:
-        rows = np.flatnonzero(groups == group)
+    for group in order[np.argsort(-sizes[order], kind="stable")]:
+        rows = members[group]
         need = np.bincount(label[rows] % classes, minlength=classes)
         cost = (count * need).sum(axis=1)
         fold = int(np.lexsort((rng.permutation(folds), count.sum(axis=1), cost))[0])
         part[rows] = fold
         count[fold] += need
-    for k in np.unique(label % classes):
+    total = count.sum(axis=1).tolist()
+    for k in np.unique(label % classes).tolist():
         rows = rng.permutation(np.flatnonzero((label % classes == k) & (part < 0)))
+        lots = rng.permuted(np.tile(np.arange(folds), (len(rows), 1)), axis=1).tolist()
+        own, chosen = count[:, k].tolist(), []
         # Filling the emptiest first; ties go to the folds that are smaller in all, then by lot.
-        for row in rows:
-            fold = int(np.lexsort((rng.permutation(folds), count.sum(axis=1), count[:, k]))[0])
-            part[row] = fold
-            count[fold, k] += 1
+        for lot in lots:
+            fold = min(zip(own, total, lot, range(folds), strict=True))[3]
+            chosen.append(fold)
+            own[fold] += 1
+            total[fold] += 1
+        part[rows] = chosen
     return part
 
 

@@ -19,6 +19,7 @@ from kintsugi.audit.duplicates.cut import tail
 from kintsugi.audit.duplicates.grouping import coded, decoded, unique_pairs
 from kintsugi.core.optional import available
 from kintsugi.core.progress import task
+from kintsugi.core.side_by_side import spread
 from kintsugi.ops.neighbours import LARGE, best_of_rows, nearest, unit
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ STEPS = 8  # by which they are
 TAIL = 0.8  # quantile at which look-alikes' tail begins: where a third of images are copies, 5% of pairs are
 PARTS, LEAST = 8, 1000  # in which the promising pairs are looked at, and how many one holds at least
 YIELD, FAR = 0.02, 6.0  # share of a part that must lie so many scales beyond the tail of look-alikes to go on
-MANY, CONDENSED = 4000, 128  # pictures from which halves of descriptors are condensed, and to how many numbers
+MANY, CONDENSED = 4000, 96  # pictures from which halves of descriptors are condensed, and to how many numbers
 PART = 512  # pairs whose vectors fit a cache
-ROOM = 2**23  # cosines held at a time
+ROOM = 2**23  # cosines held at a time by each core
 
 
 def fisher(correlation: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -127,17 +128,19 @@ def _both_ways(
     if count < 2 or (count >= LARGE and available("faiss")):
         return [nearest(plain, k), nearest(plain, k + 1, mirror)]
     even, odd = (_condensed(torch.from_numpy(half)) for half in picture.halves(plain))
-    made: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[], []]
     high = max(1, ROOM // count)
-    for top in range(0, count, high):
+
+    def block(top: int) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
         stays = even[top : top + high] @ even.T
         upright = torch.addmm(stays, odd[top : top + high], odd.T)
         turned = stays.mul_(2).sub_(upright)
         upright.diagonal(top).fill_(-torch.inf)
-        made[0].append(best_of_rows(upright, min(k, count - 1), largest=True))
-        made[1].append(best_of_rows(turned, min(k + 1, count), largest=True))
+        ways = (upright, min(k, count - 1)), (turned, min(k + 1, count))
+        return tuple(best_of_rows(cosines, kept, largest=True) for cosines, kept in ways)
+
     return [
-        (1 - torch.cat([near for near, _ in way]).numpy(), torch.cat([rows for _, rows in way]).numpy()) for way in made
+        (1 - torch.cat([near for near, _ in way]).numpy(), torch.cat([rows for _, rows in way]).numpy())
+        for way in zip(*spread(block, range(0, count, high)), strict=True)
     ]
 
 
@@ -156,15 +159,19 @@ def alike(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """artanh(h) + artanh(r) / 2 of pairs ``(row of one, row of other, mirrored)``, and the change of alignment."""
     found, change = np.empty(len(pairs)), np.empty((len(pairs), 3))
+
+    def laid(top: int) -> int:
+        part = pairs[top : top + CHUNK]
+        a, b = one[part[:, 0]], other[part[:, 1]]
+        b = np.where((part[:, 2] == 1)[:, None, None, None], b[:, :, ::-1], b)
+        bands, how = picture.agreement(picture.bands(a), picture.bands(b), STEPS)
+        found[top : top + CHUNK] = fisher(picture.edges_agree(a, b).numpy()) + BANDS * fisher(bands.numpy())
+        change[top : top + CHUNK] = how.numpy()
+        return len(part)
+
     with task("align pairs", len(pairs)) as tracker:
-        for top in range(0, len(pairs), CHUNK):
-            part = pairs[top : top + CHUNK]
-            a, b = one[part[:, 0]], other[part[:, 1]]
-            b = np.where((part[:, 2] == 1)[:, None, None, None], b[:, :, ::-1], b)
-            bands, how = picture.agreement(picture.bands(a), picture.bands(b), STEPS)
-            found[top : top + CHUNK] = fisher(picture.edges_agree(a, b).numpy()) + BANDS * fisher(bands.numpy())
-            change[top : top + CHUNK] = how.numpy()
-            tracker.advance(len(part))
+        for count in spread(laid, range(0, len(pairs), CHUNK)):
+            tracker.advance(count)
     return found, change
 
 

@@ -190,13 +190,10 @@ class NearDuplicates:
         kept = _best(value, most)
         best = kept[best_way(pairs[kept], value[kept])]
         cut = self._cut(value[best], value[sampled], len(pairs), planted, np.zeros(0), len(small), LOOKS, TAIL)
+        shift, scale = (change[best, :2] / 2).round(3).tolist(), np.exp(change[best, 2]).round(3).tolist()
         how = [
-            {
-                "mirrored": bool(pairs[i, 2]),
-                "shift": (change[i, :2] / 2).round(3).tolist(),
-                "scale": round(float(np.exp(change[i, 2])), 3),
-            }
-            for i in best
+            {"mirrored": mirror, "shift": moved, "scale": scaled}
+            for mirror, moved, scaled in zip((pairs[best, 2] == 1).tolist(), shift, scale, strict=True)
         ]
         found, value = pairs[best, :2], value[best]
         if self.first == "nearest":

@@ -11,12 +11,15 @@ pixels counts. Blurs, cells and moves are products with small matrices: rows and
 
 from __future__ import annotations
 
+from collections import deque
 from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.nn import functional
+
+from kintsugi.core.side_by_side import spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +41,7 @@ def bands(small: NDArray[np.uint8], coarse: float = 0.3) -> torch.Tensor:
     return (fine - slow) + coarse * (slow - fine.mean((2, 3), keepdim=True))
 
 
-def descriptor(small: NDArray[np.uint8], *, chunk: int = 256) -> NDArray[np.float32]:
+def descriptor(small: NDArray[np.uint8], *, chunk: int = 128) -> NDArray[np.float32]:
     """Unit vectors float32 ``[N, 704]`` that propose neighbours: edges, and with half their weight colours in cells.
 
     Each is eleven maps of 8 x 8 cells: eight directions, three colours (blurred, less their mean).
@@ -46,7 +49,8 @@ def descriptor(small: NDArray[np.uint8], *, chunk: int = 256) -> NDArray[np.floa
     made = np.empty((len(small), (DIRECTIONS + 3) * CELLS**2), dtype=np.float32)
     blur = _blur(FINE)
     cells, mean = _cells((0,)) @ blur, blur.mean(0)
-    for top in range(0, len(small), chunk):
+
+    def describe(top: int) -> None:
         part = small[top : top + chunk]
         image = torch.from_numpy(part).permute(0, 3, 1, 2).float() / 255
         colour = (cells @ image @ cells.T).flatten(2) - (image @ mean @ mean)[:, :, None]
@@ -54,6 +58,8 @@ def descriptor(small: NDArray[np.uint8], *, chunk: int = 256) -> NDArray[np.floa
         edge = edge - edge.mean(1, keepdim=True)
         both = [_unit(edge, FAINT) * (2 / 3) ** 0.5, _unit(colour.flatten(1), 1e-3) * (1 / 3) ** 0.5]
         made[top : top + chunk] = torch.cat(both, 1).numpy()
+
+    deque(spread(describe, range(0, len(small), chunk)), maxlen=0)
     return made
 
 

@@ -69,8 +69,8 @@ class Seen:
                 salt = _salt(image[0])
                 for row, one in zip(rows.tolist(), image, strict=True):
                     digest[row] = known[row] or _hash(one, salt)
-                    if pictures:
-                        small[row] = resized(one, (picture.SIDE, picture.SIDE), "squash")
+                if pictures:
+                    small[rows] = [resized(one, (picture.SIDE, picture.SIDE), "squash") for one in image]
                 if encoder is not None:
                     made.update(zip(rows.tolist(), self._encoded(image, turns), strict=True))
                 tracker.advance(len(rows))

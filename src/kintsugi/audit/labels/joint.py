@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kintsugi.core.errors import one_of
-from kintsugi.data.stream import cores
+from kintsugi.core.side_by_side import cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

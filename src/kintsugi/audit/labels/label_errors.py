@@ -68,6 +68,7 @@ CELLS = 2_000_000  # probabilities that exponents are fitted on, at most
 LEAST = 1e-4  # a judge's lowest probability: none can rule out a class alone
 SAME = 1e-6  # cosine distance below which neighbours are copies
 SHRINKAGE = 0.3
+TEMPERATURES = np.exp2(np.linspace(-2, 2, 9)).astype(np.float32)
 _BLOCK = 4_000_000  # votes counted together
 
 
@@ -217,14 +218,13 @@ def _votes(
 def _tempered(logits: NDArray[np.float32], label: NDArray[np.int64], trust: NDArray[np.float32]) -> NDArray[np.float32]:
     """Softmax at the temperature that fits the believed labels best, of nine from 1/4 to 4."""
     logits = logits - logits.max(axis=1, keepdims=True)
-    each, best = np.arange(len(label)), (np.inf, logits)
-    for temperature in 2.0 ** np.linspace(-2, 2, 9):
-        made = np.exp(logits / np.float32(temperature))
-        made /= made.sum(axis=1, keepdims=True)
-        loss = -float((trust * np.log(np.maximum(made[each, label], LEAST))).sum())
-        if loss < best[0]:
-            best = loss, made
-    return best[1]
+    own, columns = logits[np.arange(len(label)), label], np.ascontiguousarray(logits.T)
+    losses = []
+    for temperature in TEMPERATURES:
+        log_mass = np.log(np.exp(columns / temperature).sum(axis=0))
+        losses.append(-float(trust @ np.maximum(own / temperature - log_mass, np.log(np.float32(LEAST)))))
+    made = np.exp(logits / TEMPERATURES[int(np.argmin(losses))])
+    return np.asarray(made / made.sum(axis=1, keepdims=True))
 
 
 def _joined(
@@ -245,16 +245,20 @@ def _exponents(label: NDArray[np.int64], trust: NDArray[np.float32], logs: NDArr
     """Of the pool, ``[J]``: the weighted likelihood is concave in them. ``logs`` is ``[J, N, K]``."""
     from scipy.optimize import minimize
 
-    each = np.arange(len(label))
-    own = logs[:, each, label]
+    weight, judges = trust.astype(np.float64), len(logs)
+    own = logs[:, np.arange(len(label)), label] @ weight
+    # Classes ahead of samples: sums over few columns of many rows take far longer.
+    each = np.ascontiguousarray(logs.transpose(0, 2, 1), dtype=np.float64).reshape(judges, -1)
 
     def loss(power: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        total = np.tensordot(power, logs, 1)
-        total -= total.max(axis=1, keepdims=True)
-        log_q = total - np.log(np.exp(total).sum(axis=1, keepdims=True))
-        expected = np.einsum("nk,jnk->jn", np.exp(log_q), logs)
-        return -float(trust @ log_q[each, label]) / len(label), -((own - expected) @ trust) / len(label)
+        total = (power @ each).reshape(-1, len(label))
+        top = total.max(axis=0)
+        made = np.exp(total - top)
+        mass = made.sum(axis=0)
+        made *= weight / mass
+        likely = power @ own - weight @ (top + np.log(mass))
+        return -float(likely) / len(label), -(own - each @ made.ravel()) / len(label)
 
-    start = np.full(len(logs), 1 / len(logs))
-    found: Any = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, MOST)] * len(logs))
+    start = np.full(judges, 1 / judges)
+    found: Any = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, MOST)] * judges)
     return np.asarray(found.x, dtype=np.float64)
