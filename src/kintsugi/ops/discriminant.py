@@ -44,10 +44,10 @@ def held_out_discriminant(
     point = _Standard(features)
     if not len(label) or not point.varied.any():
         return logits
-    total = _moments(point, label, weight, np.arange(len(label)), classes)
-    for number in np.unique(fold):
-        rows = np.flatnonzero(fold == number)
-        own = _moments(point, label, weight, rows, classes)
+    parts = [np.flatnonzero(fold == number) for number in np.unique(fold)]
+    moments = [_moments(point, label, weight, rows, classes) for rows in parts]
+    total = [sum(each) for each in zip(*moments, strict=True)]
+    for rows, own in zip(parts, moments, strict=True):
         mass, sums, square = (all_ - mine for all_, mine in zip(total, own, strict=True))
         mass = np.where(mass > 1e-9, mass, 0.0)
         if not mass.any():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kintsugi.core.errors import require
-from kintsugi.ops.neighbours import nearest, unit
+from kintsugi.ops.neighbours import best_of_rows, nearest, unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -114,15 +114,16 @@ def _outside(
     vectors: NDArray[np.float32], rows: NDArray[np.int64], part: NDArray[np.int64], memory: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Nearest point of another part for each of ``rows``: distances and points."""
+    import torch
+
     apart, far = np.empty(len(rows)), np.empty(len(rows), dtype=np.int64)
     high = max(1, memory * 2**20 // (8 * len(vectors)))
     for top in range(0, len(rows), high):
         mine = rows[top : top + high]
-        product = vectors[mine] @ vectors.T
-        product[part[mine][:, None] == part[None]] = -np.inf
-        kept = min(1 + SPARE, len(vectors))
-        place = np.argpartition(product, len(vectors) - kept, axis=1)[:, -kept:]
-        inside = np.take_along_axis(product, place, 1) == -np.inf
+        product = torch.from_numpy(vectors[mine] @ vectors.T)
+        product.masked_fill_(torch.from_numpy(part[mine][:, None] == part[None]), -torch.inf)
+        near, rows_of = best_of_rows(product, min(1 + SPARE, len(vectors)), largest=True)
+        place, inside = rows_of.numpy(), near.numpy() == -np.inf
         between = vectors[mine][:, None] - vectors[place]
         exact = np.einsum("qkd,qkd->qk", between, between) / 2  # |u - v|^2 = 2 - 2 cos for unit vectors
         empty = (vectors[mine] == 0).all(axis=1)[:, None] | (vectors[place] == 0).all(axis=2)
