@@ -1,5 +1,7 @@
 """Jobs at the same time, each when it may be done."""
 
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
@@ -10,7 +12,7 @@ import torch
 from kintsugi.core.budget import BudgetSpent, within
 from kintsugi.core.errors import BadArgument
 from kintsugi.core.progress import track
-from kintsugi.core.side_by_side import Job, side_by_side, spread
+from kintsugi.core.side_by_side import Job, on_all_cores, side_by_side
 
 
 @pytest.fixture(autouse=True)
@@ -26,10 +28,10 @@ def test_parts_are_spread_and_keep_their_order():
             meet.wait()
         return part, torch.get_num_threads()
 
-    assert list(spread(work, range(20))) == [(part, 1) for part in range(20)]
+    assert list(on_all_cores(work, range(20))) == [(part, 1) for part in range(20)]
     assert torch.get_num_threads() == before
     begun = []
-    made = spread(begun.append, range(1000))
+    made = on_all_cores(begun.append, range(1000))
     next(made)
     made.close()  # whoever stops asking is not kept waiting for the rest
     assert len(begun) <= 1000
@@ -100,3 +102,10 @@ def test_a_budget_holds_inside():
 
     with pytest.raises(BudgetSpent), within(0.1):
         side_by_side([Job("a", long), Job("b", long)], "test")
+
+
+def test_a_process_among_many_takes_one_core():
+    code = "import torch; from kintsugi.core.side_by_side import cores, one_core; one_core(); "
+    code += "print(cores(), torch.get_num_threads())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "1"]

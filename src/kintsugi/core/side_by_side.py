@@ -23,23 +23,49 @@ P = TypeVar("P")
 T = TypeVar("T")
 
 
+_one_core = False
+
+
 def cores() -> int:
     """Cores this process may use."""
+    if _one_core:
+        return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def spread(work: Callable[[P], T], parts: Iterable[P]) -> Iterator[T]:
+def one_core() -> None:
+    """From now on this process takes one core, and so does its linear algebra: it is one of as many as there are cores,
+    and more threads would only wait for each other.
+    """
+    global _one_core  # a fact about the process
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    _one_core = True
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
+def on_all_cores(work: Callable[[P], T], parts: Iterable[P], *, most: int | None = None) -> Iterator[T]:
     """What ``work`` makes of each part, in their order, on a thread a core.
 
-    For small torch operations, which threads of their own would not speed up: inside, each has one thread.
+    For small operations, which threads of their own would not speed up: inside, each has one thread.
+
+    Args:
+        work: of one part; numerical libraries give up the interpreter's lock in it.
+        parts: in order.
+        most: threads at most, where each takes much memory.
     """
     import torch
+    from threadpoolctl import threadpool_limits
 
-    pool = ThreadPoolExecutor(cores(), thread_name_prefix="part", initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        yield from pool.map(work, parts)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    workers = max(1, min(cores(), most or cores()))
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="part", initializer=torch.set_num_threads, initargs=(1,))
+    with threadpool_limits(1):
+        try:
+            yield from pool.map(work, parts)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass(frozen=True)

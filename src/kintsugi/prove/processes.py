@@ -7,6 +7,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from typing import TypeVar
 
+from kintsugi.core.side_by_side import one_core
+
 Job = TypeVar("Job")
 Made = TypeVar("Made")
 
@@ -24,16 +26,7 @@ def spread(work: Callable[[Job], Made], jobs: Sequence[Job], workers: int) -> It
         return
     # Spawned, since forking a process that holds torch's threads can hang.
     context = get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_single_thread) as pool:
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=one_core) as pool:
         waiting = {pool.submit(work, job): job for job in jobs}
         for future in as_completed(waiting):
             yield waiting[future], future.result()
-
-
-def _single_thread() -> None:
-    """The maths of numpy and scikit-learn too: as many threads as cores in as many processes only wait."""
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    torch.set_num_threads(1)
-    threadpool_limits(1)

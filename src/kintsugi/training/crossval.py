@@ -14,12 +14,14 @@ import numpy as np
 from kintsugi.core.batch import Outputs
 from kintsugi.core.errors import BadData, require
 from kintsugi.core.progress import track
+from kintsugi.core.side_by_side import on_all_cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 FOLDS = 5
+ROOM = 2**31  # bytes that heads trained at the same time may take
 
 
 def cross_val_outputs(
@@ -69,20 +71,27 @@ def cross_val_outputs(
     part = assign_folds(label, folds, rng, _numbered(groups, len(label)))
     share = np.bincount(label[known], minlength=num_classes) / len(known)
     prob = np.zeros((len(label), num_classes))
-    heads = 0
-    for fold in track(range(folds), f"{folds}-fold heads"):
+
+    def answered(fold: int) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
         train, test = known[part[known] != fold], known[part[known] == fold]
         seen = np.unique(label[train])
         if not len(test):
-            continue
+            return None
         rows = np.concatenate((test, np.flatnonzero(label < 0)))
         made = np.tile(share, (len(rows), 1))
         if len(seen) > 1:
             head = make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=1000))
             head.fit(features[train], label[train])
             made[:, seen] = head.predict_proba(features[rows]) * share[seen].sum()
-        prob[rows] += made / made.sum(axis=1, keepdims=True)
-        heads += 1
+        return rows, made / made.sum(axis=1, keepdims=True)
+
+    most = max(1, ROOM // max(1, 3 * features.nbytes))
+    answers = [
+        each for each in track(on_all_cores(answered, range(folds), most=most), f"{folds}-fold heads", folds) if each
+    ]
+    for rows, made in answers:
+        prob[rows] += made
+    heads = len(answers)
     prob[label < 0] /= heads
     return Outputs(
         list(ids),

@@ -19,7 +19,7 @@ from kintsugi.audit.duplicates.cut import tail
 from kintsugi.audit.duplicates.grouping import coded, decoded, unique_pairs
 from kintsugi.core.optional import available
 from kintsugi.core.progress import task
-from kintsugi.core.side_by_side import spread
+from kintsugi.core.side_by_side import on_all_cores
 from kintsugi.ops.neighbours import LARGE, best_of_rows, nearest, unit
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _both_ways(
 
     return [
         (1 - torch.cat([near for near, _ in way]).numpy(), torch.cat([rows for _, rows in way]).numpy())
-        for way in zip(*spread(block, range(0, count, high)), strict=True)
+        for way in zip(*on_all_cores(block, range(0, count, high)), strict=True)
     ]
 
 
@@ -170,7 +170,7 @@ def alike(
         return len(part)
 
     with task("align pairs", len(pairs)) as tracker:
-        for count in spread(laid, range(0, len(pairs), CHUNK)):
+        for count in on_all_cores(laid, range(0, len(pairs), CHUNK)):
             tracker.advance(count)
     return found, change
 

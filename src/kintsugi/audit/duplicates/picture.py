@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from kintsugi.core.side_by_side import spread
+from kintsugi.core.side_by_side import on_all_cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +59,7 @@ def descriptor(small: NDArray[np.uint8], *, chunk: int = 128) -> NDArray[np.floa
         both = [_unit(edge, FAINT) * (2 / 3) ** 0.5, _unit(colour.flatten(1), 1e-3) * (1 / 3) ** 0.5]
         made[top : top + chunk] = torch.cat(both, 1).numpy()
 
-    deque(spread(describe, range(0, len(small), chunk)), maxlen=0)
+    deque(on_all_cores(describe, range(0, len(small), chunk)), maxlen=0)
     return made
 
 

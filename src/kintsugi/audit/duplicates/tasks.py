@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from kintsugi.core.errors import one_of, require
 from kintsugi.core.optional import need
 from kintsugi.core.progress import track
+from kintsugi.core.side_by_side import one_core
 
 ENGINES = ("processes", "ray")
 
@@ -46,7 +47,7 @@ def _in_processes(workers: int) -> Iterator[Run]:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=one_core)
 
     def run(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], name: str) -> list[Any]:
         waiting = [pool.submit(function, *job) for job in jobs]
@@ -80,10 +81,3 @@ def _on_ray(workers: int) -> Iterator[Run]:
     finally:
         if own:
             ray.shutdown()
-
-
-def _one_thread() -> None:
-    """Workers share the processors by being many."""
-    import torch
-
-    torch.set_num_threads(1)
