@@ -338,9 +338,20 @@ class ImageSet:
         mixed: bool = False,
         enlarge: bool = True,
         workers: int | None = None,
+        ahead: bool = True,
         order: Iterable[Sequence[int]] | None = None,
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
         """Decode in parallel with bounded memory; see :func:`kintsugi.data.stream.stream`."""
         from kintsugi.data.stream import stream
 
-        return stream(self, batch_size, size=size, fit=fit, mixed=mixed, enlarge=enlarge, workers=workers, order=order)
+        return stream(
+            self,
+            batch_size,
+            size=size,
+            fit=fit,
+            mixed=mixed,
+            enlarge=enlarge,
+            workers=workers,
+            ahead=ahead,
+            order=order,
+        )

@@ -70,6 +70,7 @@ def stream(
     mixed: bool = False,
     enlarge: bool = True,
     workers: int | None = None,
+    ahead: bool = True,
     order: Iterable[Sequence[int]] | None = None,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
     """Batches of decoded images, in order.
@@ -86,6 +87,8 @@ def stream(
         enlarge: False leaves images that are no larger than ``size``, either way, as they are.
         workers: decoding threads; None takes one a core (one alone for small images, by the first), 0 decodes in this
             thread.
+        ahead: False where little is done with a batch: small images are then decoded in this thread, since a second
+            would mostly wait for the interpreter.
         order: index batches, such as a sampler's; None walks once over the set. Read two batches ahead.
 
     Yields:
@@ -106,7 +109,7 @@ def stream(
     gather: Gather | None = getattr(data.source, "gather", None)
     if gather is not None and len(data) and decoder.keeps(gather(data.rows[:1]).shape[1:3]):
         return _gathered(data, batches, gather)
-    threads = _threads(data) if workers is None else workers
+    threads = _threads(data, int(ahead)) if workers is None else workers
     return decoder.inline(batches) if threads == 0 else decoder.parallel(batches, threads)
 
 
@@ -118,7 +121,7 @@ def none_read(data: ImageSet, what: str = "") -> BadData:
     )
 
 
-def _threads(data: ImageSet) -> int:
+def _threads(data: ImageSet, small: int) -> int:
     tell = getattr(data.source, "shape", None)
     if tell is None or not len(data):
         return cores()
@@ -126,7 +129,7 @@ def _threads(data: ImageSet) -> int:
         height, width = tell(int(data.rows[0]))
     except BadImage:  # the pass meets it again, and records it
         return cores()
-    return 1 if height * width <= _SMALL else cores()
+    return small if height * width <= _SMALL else cores()
 
 
 def _gathered(data: ImageSet, batches: Iterable[NDArray[np.int64]], gather: Gather) -> Iterator[Pair]:

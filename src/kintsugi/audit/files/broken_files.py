@@ -71,7 +71,7 @@ class BrokenFiles:
         found = []
         measures = np.full((len(data), 4), np.nan)
         with task("look at images", len(data)) as tracker:
-            for rows, image in data.stream(64, size=(SIDE, SIDE), fit="squash", enlarge=False, mixed=True):
+            for rows, image in data.stream(64, size=(SIDE, SIDE), fit="squash", enlarge=False, mixed=True, ahead=False):
                 measures[rows] = measure(image)
                 tracker.advance(len(rows))
         shapes = _shapes(data, np.isfinite(measures[:, 0]))

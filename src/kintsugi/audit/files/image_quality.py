@@ -123,7 +123,7 @@ class ImageQuality:
         wanted[rng.permutation(len(data))[: self.sample]] = True
         values, copied, held = np.full((len(data), len(MEASURES)), np.nan), [], []
         with task("measure the images", len(data)) as tracker:
-            for rows, image in data.stream(64, size=(side, side), fit="squash"):
+            for rows, image in data.stream(64, size=(side, side), fit="squash", ahead=False):
                 values[rows] = measure(image)
                 held.append(image[wanted[rows]])
                 copied.append(rows[wanted[rows]])
