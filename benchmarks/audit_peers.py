@@ -9,7 +9,8 @@ runs, and the questions that the peers ask too (files and pixels, copies by pixe
 by confident learning, imbalance and weak groups). The peers live in an environment of their own (`make peers`) and in a
 process that has imported all it needs before the clock starts, as has ours; rounds alternate, medians count. Seconds
 are those on the wall, and those of all processors (child processes and threads too), which other work on the machine
-disturbs less.
+disturbs less. Of our checks two run at a time: the seconds of single ones overlap, on the wall and of processors, and
+only those of the whole count.
 
 Embedding is a row of its own: images a second of `embed` from the files, and its share of the rate of the bare forward
 pass over images that are decoded already.
