@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kintsugi.core.errors import BadArgument, BadData
+from kintsugi.ops import neighbours
 from kintsugi.ops.neighbours import best_of_rows, nearest
 
 
@@ -43,7 +44,8 @@ def test_small_blocks_give_the_same_answer(monkeypatch):
     rng = np.random.default_rng(0)
     base = rng.standard_normal((2500, 3)).astype(np.float32)
     whole = nearest(base, 5, memory=256)
-    cut = nearest(base, 5, memory=1)  # 1 MiB: 262,144 distances at a time, hence ten blocks of the columns
+    monkeypatch.setattr(neighbours, "FLOATS", 2**15)
+    cut = nearest(base, 5, memory=1)  # at most 262,144 distances at a time, 128 rows of 2048 columns or fewer
     np.testing.assert_array_equal(whole[0], cut[0])
     np.testing.assert_array_equal(whole[1], cut[1])
 

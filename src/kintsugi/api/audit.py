@@ -18,6 +18,7 @@ from kintsugi.core.findings import Finding, Findings
 from kintsugi.core.randomness import numpy_rng
 from kintsugi.core.registry import find
 from kintsugi.core.side_by_side import Job, side_by_side
+from kintsugi.ops.shared_neighbours import sharing_neighbours
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,9 +40,10 @@ CHECKS = (
     "z_statistics",
     "group_gaps",
 )
-# Looking at pixels these wait for what was decoded already; the last finds hashes as well.
+# These wait for pixels that were decoded and headers that were read already; the last finds hashes as well.
 AFTER = {
     "image_quality": ("broken_files",),
+    "z_statistics": ("broken_files",),
     "near_duplicates": ("broken_files",),
     "conflict_duplicates": ("broken_files", "near_duplicates"),
 }
@@ -191,7 +193,8 @@ def in_turn(checks: Sequence[str], work: Callable[[str], T], *, learning: bool) 
     """
     after = {name: ("near_duplicates",) if learning and name in ANSWERED else AFTER.get(name, ()) for name in checks}
     begun = sorted(checks, key=lambda name: (name != "broken_files", name != LONGEST))
-    made = side_by_side([Job(name, partial(work, name), after[name]) for name in begun], "audit")
+    with sharing_neighbours():
+        made = side_by_side([Job(name, partial(work, name), after[name]) for name in begun], "audit")
     return [made[begun.index(name)] for name in checks]
 
 

@@ -58,4 +58,5 @@ def require(ok: bool, name: str, value: Any, allowed: str) -> None:
 
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raise :class:`BadArgument` unless ``value`` is one of ``choices``."""
-    require(value in choices, name, value, "one of " + ", ".join(choices))
+    if value not in choices:
+        raise BadArgument.of(name, value, "one of " + ", ".join(choices))

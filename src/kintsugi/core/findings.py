@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kintsugi.core.errors import require
+from kintsugi.core.errors import one_of, require
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +43,7 @@ class Finding:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        require(self.subject in SUBJECTS, "subject", self.subject, "one of " + ", ".join(SUBJECTS))
+        one_of("subject", self.subject, SUBJECTS)
         require(0.0 <= self.score <= 1.0, "score", self.score, "a number from 0 to 1")
 
     @property

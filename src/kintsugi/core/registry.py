@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,7 @@ from kintsugi.core.card import HOMES, Card
 from kintsugi.core.errors import BadArgument
 
 _ROOT = Path(__file__).resolve().parents[1]
+_reading = threading.Lock()  # once is enough, and CPython 3.11 parses in one thread at a time alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,14 @@ def _scan() -> Iterator[Entry]:
                 yield entry
 
 
-@cache
 def entries() -> dict[str, Entry]:
     """Every method of the house by name, sorted by kind and name."""
+    with _reading:
+        return _entries()
+
+
+@cache
+def _entries() -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     for entry in _scan():
         if entry.card.name in found and found[entry.card.name].module != entry.module:

@@ -12,6 +12,7 @@ import numpy as np
 
 from kintsugi.core.errors import BadData, one_of, require
 from kintsugi.core.optional import available, need
+from kintsugi.core.side_by_side import cores, on_all_cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 METRICS = ("cosine", "l2")
 ENGINES = ("auto", "exact", "faiss")
 SPARE = 4  # candidates kept beyond k, so that rounding in the matrix product loses none
+TALL = 128  # rows of a block where columns are many: enough for products to be fast
+FLOATS = 2**20  # distances that a core's block holds at least
 GROUP = 32  # columns of a block of which the best is looked at first
 LARGE = 200_000  # rows from which `auto` takes a faiss index, when faiss is there
 
@@ -42,7 +45,7 @@ def nearest(
         metric: ``cosine`` (1 - cosine, 0..2; the zero vector is at distance 1 of all others) or ``l2``.
         engine: ``exact``, ``faiss`` (an inverted-file index: approximate, sublinear), or ``auto``, which takes faiss
             from 200,000 rows on if it is installed.
-        memory: MiB that one block of the distance matrix may take.
+        memory: MiB that blocks of the distance matrix may take together (or 4 a core, where that is more).
         device: where the exact search multiplies.
 
     Returns:
@@ -111,27 +114,30 @@ def _exact(
 
     centre = points.mean(axis=0)  # differences do not care, and small numbers cancel less
     points, asked = points - centre, asked - centre
-    room = memory * 2**20 // 4
-    wide = min(len(points), max(k + 1, room // min(len(asked), 1024)))
+    threads = cores() if device == "cpu" else 1
+    room = max(memory * 2**20 // (4 * threads), FLOATS)
+    wide = min(len(points), max(k + 1, room // min(len(asked), TALL)))
     high = max(1, min(len(asked), room // wide))
     base = torch.from_numpy(points).to(device)
     square = (base * base).sum(1)
-    found = np.empty((len(asked), k), dtype=np.int64)
-    for top in range(0, len(asked), high):
+
+    def block(top: int) -> NDArray[np.int64]:
         part = torch.from_numpy(asked[top : top + high]).to(device)
         best = part.new_full((len(part), 0), 0.0)
         rows = torch.empty((len(part), 0), dtype=torch.int64, device=device)
         for left in range(0, len(points), wide):
-            block = torch.addmm(square[left : left + wide], part, base[left : left + wide].T, alpha=-2)
-            if alone and -len(part) < top - left < block.shape[1]:
-                block.diagonal(top - left).fill_(torch.inf)
-            near, place = best_of_rows(block, min(k, block.shape[1]), largest=False)
+            near = torch.addmm(square[left : left + wide], part, base[left : left + wide].T, alpha=-2)
+            if alone and -len(part) < top - left < near.shape[1]:
+                near.diagonal(top - left).fill_(torch.inf)
+            near, place = best_of_rows(near, min(k, near.shape[1]), largest=False)
             best, rows = torch.cat([best, near], 1), torch.cat([rows, place + left], 1)
             if best.shape[1] > k:
                 best, order = best.topk(k, dim=1, largest=False)
                 rows = rows.gather(1, order)
-        found[top : top + high] = rows.cpu().numpy()
-    return found
+        return np.asarray(rows.cpu().numpy())
+
+    tops = range(0, len(asked), high)
+    return np.concatenate([*(map(block, tops) if min(threads, len(tops)) == 1 else on_all_cores(block, tops))])
 
 
 def best_of_rows(values: Any, k: int, *, largest: bool) -> tuple[Any, Any]:

@@ -48,15 +48,15 @@ def single_linkage(points: NDArray[Any], *, k: int = 10, memory: int = 256) -> D
     """
     edges, length = spanning_tree(points, k=k, memory=memory)
     total = len(edges) + 1
-    root, top = np.arange(total), np.arange(total)  # of a set: its representative, and the node it is by now
-    children = np.empty((len(edges), 2), dtype=np.int64)
-    count = np.ones(2 * total - 1, dtype=np.int64)
-    for number, (a, b) in enumerate(edges):
-        left, right = _root(root, int(a)), _root(root, int(b))
-        children[number] = sorted((top[left], top[right]))
+    root, top = [*range(total)], [*range(total)]  # of a set: its representative, and the node it is by now
+    children, count = list[tuple[int, int]](), [1] * total
+    for number, (a, b) in enumerate(edges.tolist()):
+        left, right = _root(root, a), _root(root, b)
+        one, other = top[left], top[right]
+        children.append((min(one, other), max(one, other)))
+        count.append(count[one] + count[other])
         root[right], top[left] = left, total + number
-        count[total + number] = count[children[number]].sum()
-    return Dendrogram(children, length, count)
+    return Dendrogram(np.array(children, dtype=np.int64).reshape(-1, 2), length, np.array(count, dtype=np.int64))
 
 
 def spanning_tree(
@@ -71,7 +71,7 @@ def spanning_tree(
     length, near = nearest(points, k, metric="cosine", memory=memory)
     vectors = unit(points)
     total = len(vectors)
-    root, part = np.arange(total), np.arange(total)
+    root, part = [*range(total)], np.arange(total)
     far = np.full(total, -1, dtype=np.int64)  # what a comparison with all others found, while it lies outside
     apart = np.full(total, np.inf)
     taken: list[tuple[float, int, int]] = []
@@ -97,12 +97,15 @@ def spanning_tree(
         order = np.lexsort((high, low, reach[found], part[rows[found]]))
         mine = part[rows[found]][order]
         shortest = order[np.append(True, mine[1:] != mine[:-1])]
-        for at in shortest[np.lexsort((high[shortest], low[shortest], reach[found][shortest]))]:
-            a, b = _root(root, int(low[at])), _root(root, int(high[at]))
-            if a != b:
-                root[b] = a
-                taken.append((float(reach[found][at]), int(low[at]), int(high[at])))
-        part = np.array([_root(root, row) for row in range(total)])
+        edge = reach[found][shortest], low[shortest], high[shortest]
+        for one, a, b in sorted(zip(*(each.tolist() for each in edge), strict=True)):
+            left, right = _root(root, a), _root(root, b)
+            if left != right:
+                root[right] = left
+                taken.append((one, a, b))
+        part = np.array(root)
+        while (part[part] != part).any():
+            part = part[part]
     taken.sort()
     return (
         np.array([edge[1:] for edge in taken], dtype=np.int64).reshape(-1, 2),
@@ -134,9 +137,8 @@ def _outside(
     return apart, far
 
 
-def _root(root: NDArray[np.int64], node: int) -> int:
+def _root(root: list[int], node: int) -> int:
     """Representative of a node's set; the way there is halved."""
     while root[node] != node:
-        root[node] = root[root[node]]
-        node = int(root[node])
+        root[node] = node = root[root[node]]
     return node

@@ -306,7 +306,7 @@ def test_edges_agree_as_their_definition_says():
             for right in picture.SHIFTS:
                 moved = _histograms(other[3 + down : 3 + down + 34, 3 + right : 3 + right + 34])
                 best[pair] = max(best[pair], np.corrcoef(still, moved)[0, 1])
-    assert picture.edges_agree(a, b).numpy() == pytest.approx(best, abs=1e-3)
+    assert picture.edges_agree(picture.descriptor(a), b).numpy() == pytest.approx(best, abs=1e-3)
 
 
 def _histograms(grey):
@@ -343,7 +343,7 @@ def test_no_more_pairs_are_looked_at_once_no_copies_come(monkeypatch):
     images = photos(100, 32)
     copied = np.clip(images[:12] * 0.9 + np.random.default_rng(0).normal(0, 4, images[:12].shape), 0, 255)
     images = np.concatenate([images, copied.astype(np.uint8)])
-    near = alike.Neighbourhood(images, 5, None, np.zeros((len(images), 0, 1), np.float16))
+    near = alike.Neighbourhood(images, 5, None, np.zeros((len(images), 0, 1), np.float16), np.arange(len(images)))
     sampled = np.arange(0, len(near.pairs), 10)
     value, _ = alike.looked(near, images, sampled, 200)
     looked_at = np.isfinite(value)

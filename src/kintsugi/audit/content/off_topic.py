@@ -284,20 +284,20 @@ def leaf_area_distance(tree: Dendrogram) -> NDArray[np.float64]:
     Of two children with equally many leaves the one made first comes first.
     """
     total = len(tree.height) + 1
-    height = np.concatenate([np.zeros(total), tree.height / 2])
-    share = tree.count / total
+    height = np.concatenate([np.zeros(total), tree.height / 2]).tolist()
+    share, count, children = (tree.count / total).tolist(), tree.count.tolist(), tree.children.tolist()
     found, passed = np.empty(total), 0.0
     waiting = [(2 * total - 2, 1.0)]
     while waiting:
         node, above = waiting.pop()
-        passed += float(share[node] * (above - height[node]))
+        passed += share[node] * (above - height[node])
         if node < total:
             found[node] = passed
             continue
-        small, large = tree.children[node - total].tolist()
-        if tree.count[large] < tree.count[small]:
+        small, large = children[node - total]
+        if count[large] < count[small]:
             small, large = large, small
-        waiting += [(large, float(height[node])), (small, float(height[node]))]
+        waiting += [(large, height[node]), (small, height[node])]
     return np.clip(found, 0.0, 1.0)
 
 

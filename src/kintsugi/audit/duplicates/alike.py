@@ -21,6 +21,7 @@ from kintsugi.core.optional import available
 from kintsugi.core.progress import task
 from kintsugi.core.side_by_side import on_all_cores
 from kintsugi.ops.neighbours import LARGE, best_of_rows, nearest, unit
+from kintsugi.ops.shared_neighbours import nearest_among
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,10 +64,12 @@ class Neighbourhood:
     Args:
         small: uint8 ``[N, 32, 32, 3]``.
         k: neighbours of each picture that are candidates, in each space and way.
-        vectors: of an encoder ``[N, D]``, or None.
-        turned: of the pictures turned by one right angle, and by two ``[N, 0..2, D]``.
+        vectors: of an encoder, of these pictures and of others ``[R, D]``, or None.
+        turned: of the pictures turned by one right angle, and by two ``[R, 0..2, D]``.
+        rows: which of the vectors are of these pictures, int64 ``[N]``.
 
     Attributes:
+        described: descriptors of the pictures ``[N, 704]``.
         pairs: ``(row, row, one mirrored)`` int64 ``[P, 3]``.
         first: t of equation 1 by the descriptors alone ``[P]``.
         level: of each picture, l of equation 1 ``[N]``.
@@ -80,8 +83,9 @@ class Neighbourhood:
         k: int,
         vectors: NDArray[np.float32] | None,
         turned: NDArray[np.float16],
+        rows: NDArray[np.int64],
     ) -> None:
-        plain = picture.descriptor(small)
+        self.described = plain = picture.descriptor(small)
         mirror = picture.mirrored(plain)
         near = _both_ways(plain, mirror, max(k, LAST))
         own = near[1][1] == np.arange(len(small))[:, None]  # a symmetric picture is its own mirror image
@@ -89,8 +93,8 @@ class Neighbourhood:
         made = [_with_way(neighbour_pairs(rows[:, : k + way]), way) for way, (_, rows) in enumerate(near)]
         views: list[NDArray[np.float32]] = []
         if vectors is not None:
-            views = [unit(vectors), *(unit(turned[:, way]) for way in range(turned.shape[1]))]
-            seen = nearest(views[0], max(k, LAST))
+            views = [unit(vectors[rows]), *(unit(turned[rows, way]) for way in range(turned.shape[1]))]
+            seen = nearest_among(vectors, max(k, LAST), rows)
             self._level = WIDE * level(seen[0])
             found = [seen[1], *(nearest(views[0], k, view)[1] for view in views[1:])]
             met = unique_pairs(np.concatenate([neighbour_pairs(rows[:, :k]) for rows in found]))[0]
@@ -133,7 +137,7 @@ def _both_ways(
     def block(top: int) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
         stays = even[top : top + high] @ even.T
         upright = torch.addmm(stays, odd[top : top + high], odd.T)
-        turned = stays.mul_(2).sub_(upright)
+        turned = torch.lerp(upright, stays, 2, out=stays)  # 2 e e' less the first
         upright.diagonal(top).fill_(-torch.inf)
         ways = (upright, min(k, count - 1)), (turned, min(k + 1, count))
         return tuple(best_of_rows(cosines, kept, largest=True) for cosines, kept in ways)
@@ -155,9 +159,16 @@ def _condensed(half: torch.Tensor) -> torch.Tensor:
 
 
 def alike(
-    one: NDArray[np.uint8], other: NDArray[np.uint8], pairs: NDArray[np.int64]
+    one: NDArray[np.uint8], described: NDArray[np.float32], other: NDArray[np.uint8], pairs: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """artanh(h) + artanh(r) / 2 of pairs ``(row of one, row of other, mirrored)``, and the change of alignment."""
+    """artanh(h) + artanh(r) / 2 of pairs ``(row of one, row of other, mirrored)``, and the change of alignment.
+
+    Args:
+        one: small pictures.
+        described: their descriptors.
+        other: small pictures.
+        pairs: int64 ``[P, 3]``.
+    """
     found, change = np.empty(len(pairs)), np.empty((len(pairs), 3))
 
     def laid(top: int) -> int:
@@ -165,7 +176,8 @@ def alike(
         a, b = one[part[:, 0]], other[part[:, 1]]
         b = np.where((part[:, 2] == 1)[:, None, None, None], b[:, :, ::-1], b)
         bands, how = picture.agreement(picture.bands(a), picture.bands(b), STEPS)
-        found[top : top + CHUNK] = fisher(picture.edges_agree(a, b).numpy()) + BANDS * fisher(bands.numpy())
+        edges = picture.edges_agree(described[part[:, 0]], b)
+        found[top : top + CHUNK] = fisher(edges.numpy()) + BANDS * fisher(bands.numpy())
         change[top : top + CHUNK] = how.numpy()
         return len(part)
 
@@ -187,7 +199,7 @@ def looked(
 
     def look(rows: NDArray[np.int64]) -> None:
         rows = rows[np.isneginf(value[rows])]
-        found, change[rows] = alike(small, small, near.pairs[rows])
+        found, change[rows] = alike(small, near.described, small, near.pairs[rows])
         value[rows] = found - near.level[near.pairs[rows, :2]].mean(axis=1)
 
     if not len(sampled):
@@ -222,12 +234,14 @@ def cosine(
     vectors: NDArray[np.float32], pairs: NDArray[np.int64], other: NDArray[np.float32] | None = None
 ) -> NDArray[np.float64]:
     """Cosine of pairs of unit vectors (the second of ``other``), exact for near ones: 1 - |u - v|^2 / 2."""
-    found, second = np.empty(len(pairs)), vectors if other is None else other
-    for top in range(0, len(pairs), PART):
+    second = vectors if other is None else other
+
+    def part(top: int) -> NDArray[np.float64]:
         left, right = pairs[top : top + PART, :2].T
         apart = vectors[left] - second[right]
-        found[top : top + PART] = 1 - np.einsum("pd,pd->p", apart, apart) / 2
-    return found
+        return 1 - np.einsum("pd,pd->p", apart, apart) / 2
+
+    return np.concatenate([np.zeros(0), *on_all_cores(part, range(0, len(pairs), PART))])
 
 
 def _either(upright: NDArray[np.float32], pairs: NDArray[np.int64], turned: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -147,10 +147,12 @@ class NearDuplicates:
         pairs, value, how, cut = (self._by_look if looks else self._by_vectors)(seen, single, rng)
         flags = value >= cut.threshold
         likeness = np.tanh(value / (LOOKS if looks else 1))
-        split = data.column("split") if "split" in data.columns else None
-        found = [_finding(data, split, seen.rows[[*pair]], 1.0, True, "exact_duplicate", {}) for pair in copies]
-        for pair, near, flagged, more in zip(pairs, likeness.tolist(), flags, how, strict=True):
-            found.append(_finding(data, split, seen.rows[pair], near, flagged, "near_duplicate", more))
+        told = _teller(data)
+        found = [told(seen.rows[[*pair]].tolist(), 1.0, True, "exact_duplicate", {}) for pair in copies]
+        for pair, near, flagged, more in zip(
+            seen.rows[pairs].tolist(), likeness.tolist(), flags.tolist(), how, strict=True
+        ):
+            found.append(told(pair, near, flagged, "near_duplicate", more))
         count, interval = _counted(len(copies), int(flags.sum()), cut)
         unread = len(data) - len(seen.rows)
         notes = (cut.note, *([f"{unread} images could not be read and were left out."] if unread else []))
@@ -175,14 +177,14 @@ class NearDuplicates:
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], list[dict[str, Any]], cuts.Cut]:
         """Candidates by descriptors; the promising ones, and a sample of the rest, are laid on each other."""
         small = seen.small[single]
-        near = Neighbourhood(small, self.k, seen.vectors[single] if seen.encodes else None, seen.turned[single])
+        near = Neighbourhood(small, self.k, seen.vectors if seen.encodes else None, seen.turned, single)
         pairs, most = near.pairs, max(len(small), SAMPLED)
         chosen = rng.integers(max(len(small), 1), size=min(PLANTED, 4 * len(small)))
         copies, mirrored, cosine = seen.changed(single[chosen], rng)
         sampled = rng.permutation(len(pairs))[:SAMPLED]
         value, change = looked(near, small, sampled, most)
         both = np.stack([chosen, np.arange(len(chosen)), mirrored], axis=1)
-        planted = alike(small, copies, both)[0] - near.level[chosen]
+        planted = alike(small, near.described, copies, both)[0] - near.level[chosen]
         if near.encoded is not None and len(pairs) >= cuts.FEWEST:  # of fewer the tails cannot be compared
             told = _on_scale(near.encoded, value, sampled)
             value = np.maximum(value, told(near.encoded))
@@ -282,30 +284,28 @@ def _counted(copies: int, flagged: int, cut: cuts.Cut) -> tuple[float | None, tu
     return copies + found, (copies + min(least, found), copies + most)
 
 
-def _finding(
-    data: ImageSet,
-    split: NDArray[Any] | None,
-    pair: NDArray[np.int64],
-    near: float,
-    flagged: bool,
-    check: str,
-    more: dict[str, Any],
-) -> Finding:
-    a, b = pair.tolist()
-    labels = [data.classes[k] if (k := int(data.labels[row])) >= 0 else None for row in (a, b)]
-    splits = [str(split[row]) for row in (a, b)] if split is not None else []
-    leak, differ = len(set(splits)) > 1, None not in labels and labels[0] != labels[1]
-    words = ["identical pixels" if check == "exact_duplicate" else f"similarity {near:.3f}"]
-    words += ["one mirrored"] if more.get("mirrored") else []
-    words += [f"splits {splits[0]} and {splits[1]}"] if leak else []
-    words += [f"labels {labels[0]} and {labels[1]}"] if differ else []
-    return Finding(
-        subject="pair",
-        ids=(data.ids[a], data.ids[b]),
-        score=min(max((1 + near) / 2, 0.0), 1.0),
-        flagged=bool(flagged),
-        check=check,
-        suggestion="split" if leak else "review" if differ else "drop",
-        why=f"{data.ids[a]} and {data.ids[b]} show the same picture: " + ", ".join(words),
-        evidence={"similarity": near, "distance": (1 - near) / 2, "labels": labels, "splits": splits, **more},
-    )
+def _teller(data: ImageSet) -> Callable[[list[int], float, bool, str, dict[str, Any]], Finding]:
+    """What makes a finding of a pair of rows, its similarity, whether it is flagged, the check and how they lie."""
+    ids, split = data.ids, data.column("split").tolist() if "split" in data.columns else None
+    label = [data.classes[k] if k >= 0 else None for k in data.labels.tolist()]
+
+    def told(pair: list[int], near: float, flagged: bool, check: str, more: dict[str, Any]) -> Finding:
+        a, b = pair
+        labels, splits = [label[a], label[b]], [] if split is None else [str(split[a]), str(split[b])]
+        leak, differ = len(set(splits)) > 1, None not in labels and label[a] != label[b]
+        words = ["identical pixels" if check == "exact_duplicate" else f"similarity {near:.3f}"]
+        words += ["one mirrored"] if more.get("mirrored") else []
+        words += [f"splits {splits[0]} and {splits[1]}"] if leak else []
+        words += [f"labels {label[a]} and {label[b]}"] if differ else []
+        return Finding(
+            subject="pair",
+            ids=(ids[a], ids[b]),
+            score=min(max((1 + near) / 2, 0.0), 1.0),
+            flagged=flagged,
+            check=check,
+            suggestion="split" if leak else "review" if differ else "drop",
+            why=f"{ids[a]} and {ids[b]} show the same picture: " + ", ".join(words),
+            evidence={"similarity": near, "distance": (1 - near) / 2, "labels": labels, "splits": splits, **more},
+        )
+
+    return told

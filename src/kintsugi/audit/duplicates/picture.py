@@ -29,6 +29,7 @@ FINE, COARSE = 0.7, 4.0  # standard deviations of the blurs that bound the band,
 CELL, DIRECTIONS = 4, 8
 CELLS = SIDE // CELL  # a side
 FAINT, STEEP = 0.02, 0.6  # energy below which edges fade (grey values in 0..1), and share at which a direction is cut
+EDGES = (2 / 3) ** 0.5  # length of the edges in a descriptor of length 1
 SHIFTS = (-3, -1, 0, 1, 3)  # pixels by which one picture's edges are moved over the other's
 GAIN = 2e-3  # correlation that a step must gain for another to follow
 FLOOR = 3 * SIDE**2 * (0.4 / 255) ** 2  # energy of rounding to whole grey values: blank pictures correlate with nothing
@@ -56,7 +57,7 @@ def descriptor(small: NDArray[np.uint8], *, chunk: int = 128) -> NDArray[np.floa
         colour = (cells @ image @ cells.T).flatten(2) - (image @ mean @ mean)[:, :, None]
         edge = _normalised(_cells((0,)) @ directions(part) @ _cells((0,)).T).flatten(1)
         edge = edge - edge.mean(1, keepdim=True)
-        both = [_unit(edge, FAINT) * (2 / 3) ** 0.5, _unit(colour.flatten(1), 1e-3) * (1 / 3) ** 0.5]
+        both = [_unit(edge, FAINT) * EDGES, _unit(colour.flatten(1), 1e-3) * (1 - EDGES**2) ** 0.5]
         made[top : top + chunk] = torch.cat(both, 1).numpy()
 
     deque(on_all_cores(describe, range(0, len(small), chunk)), maxlen=0)
@@ -96,11 +97,12 @@ def directions(small: NDArray[np.uint8], pad: int = 0) -> torch.Tensor:
     return made[:, :DIRECTIONS]
 
 
-def edges_agree(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> torch.Tensor:
-    """Correlation ``[N]`` of the edges of small pictures, at the best shift of ``b``."""
+def edges_agree(described: NDArray[np.float32], b: NDArray[np.uint8]) -> torch.Tensor:
+    """Correlation ``[N]`` of the edges of pictures, as their descriptors ``[N, 704]`` hold them, with those of small
+    pictures ``b``, at the best shift of these.
+    """
     ways, size = len(SHIFTS), DIRECTIONS * CELLS**2
-    still = _normalised(_cells((0,)) @ directions(a) @ _cells((0,)).T).flatten(1)
-    still = _unit(still - still.mean(1, keepdim=True), FAINT)
+    still = torch.from_numpy(described[:, :size]) / EDGES
     moved = (_cells(SHIFTS) @ directions(b, max(SHIFTS)) @ _cells(SHIFTS).T).view(
         -1, DIRECTIONS, ways, CELLS, ways, CELLS
     )
@@ -161,15 +163,19 @@ def changed(small: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray
     if not n:
         return small, np.zeros(0, dtype=bool)
     image = torch.from_numpy(small).permute(0, 3, 1, 2).float()
-    kind = torch.from_numpy(rng.integers(4, size=n))
+    drawn_by = [  # image by image, so that nothing depends on how many are changed at a time
+        (rng.integers(4), rng.uniform(-1, 1, 3), rng.uniform(-0.1, 0.1), rng.standard_normal(small.shape[1:]))
+        for _ in range(n)
+    ]
+    kinds, drawns, exposure, noise = map(np.array, zip(*drawn_by, strict=True))
+    kind, drawn = torch.from_numpy(kinds), torch.from_numpy(drawns).float()
     scale, shift = torch.ones(n), torch.zeros(n, 2)
-    drawn = torch.from_numpy(rng.uniform(-1, 1, (n, 3))).float()
     shift[kind == 2] = 0.12 * drawn[kind == 2, :2]
     scale[kind == 3] = 0.9 + 0.05 * drawn[kind == 3, 2]
     shift[kind == 3] = (1 - scale[kind == 3])[:, None] * drawn[kind == 3, :2]
     image = torch.where((kind == 1)[:, None, None, None], image.flip(3), image)
     moved = _moved(image, torch.cat([shift, scale.log()[:, None]], 1)).permute(0, 2, 3, 1).numpy()
-    made = moved * (1 + rng.uniform(-0.1, 0.1, (n, 1, 1, 1))) + 255 * 0.02 * rng.standard_normal(moved.shape)
+    made = moved * (1 + exposure[:, None, None, None]) + 255 * 0.02 * noise
     return np.clip(np.rint(made), 0, 255).astype(np.uint8), (kind == 1).numpy()
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kintsugi.data.imageset import ImageSet
 
 BATCH, ROOM = 64, 2**24  # images, and pixels, that are decoded together
+CHANGED = 2**20  # values of images that are changed together, each of which takes some dozens of bytes
 
 
 class Seen:
@@ -94,17 +95,30 @@ class Seen:
             Small pictures of the copies, which are mirrored, and the cosine of each one's vector with its original's
             (None without an encoder).
         """
-        small, mirrored, cosine = [], np.zeros(len(places), dtype=bool), np.zeros(len(places))
-        for number, place in enumerate(places.tolist()):
-            image = self._data.source.read(int(self._data.rows[self.rows[place]]))
-            (copy,), (mirrored[number],) = picture.changed(np.array(image[None]), rng)
-            small.append(resized(copy, (picture.SIDE, picture.SIDE), "squash"))
+        small = np.zeros((len(places), picture.SIDE, picture.SIDE, 3), dtype=np.uint8)
+        mirrored, cosine, done = np.zeros(len(places), dtype=bool), np.zeros(len(places)), 0
+        for images in self._alike_in_size(places):
+            copies, flipped = picture.changed(images, rng)
+            these = slice(done, done := done + len(images))
+            small[these] = [resized(copy, (picture.SIDE, picture.SIDE), "squash") for copy in copies]
+            mirrored[these] = flipped
             if self._encoder is not None:
-                own, other = (v.astype(np.float64) for v in (self.vectors[place], self._encoded(copy[None], 1)[0, 0]))
-                cosine[number] = own @ other / max(float(np.linalg.norm(own) * np.linalg.norm(other)), 1e-12)
-        shape = (0, picture.SIDE, picture.SIDE, 3)
-        made = np.stack(small) if small else np.zeros(shape, np.uint8)
-        return made, mirrored, None if self._encoder is None else cosine
+                own, other = self.vectors[places[these]].astype(np.float64), self._encoded(copies, 1)[:, 0]
+                length = np.linalg.norm(own, axis=1) * np.linalg.norm(other.astype(np.float64), axis=1)
+                cosine[these] = (own * other).sum(axis=1) / np.maximum(length, 1e-12)
+        return small, mirrored, None if self._encoder is None else cosine
+
+    def _alike_in_size(self, places: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+        """These images in their order, as many at a time as are of one size and small."""
+        part: list[NDArray[np.uint8]] = []
+        for place in places.tolist():
+            image = self._data.source.read(int(self._data.rows[self.rows[place]]))
+            if part and (image.shape != part[0].shape or len(part) * image.size > CHANGED):
+                yield np.stack(part)
+                part = []
+            part.append(image)
+        if part:
+            yield np.stack(part)
 
     def _encoded(self, images: NDArray[np.uint8], turns: int) -> NDArray[np.float32]:
         """Vectors float ``[B, turns, D]``."""

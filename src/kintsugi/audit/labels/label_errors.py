@@ -43,7 +43,7 @@ from kintsugi.core.errors import BadData, require
 from kintsugi.core.findings import Findings, Summary
 from kintsugi.core.progress import task
 from kintsugi.ops.discriminant import held_out_discriminant
-from kintsugi.ops.neighbours import nearest
+from kintsugi.ops.shared_neighbours import nearest_among
 from kintsugi.training.crossval import FOLDS, assign_folds
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class LabelErrors:
         self, features: NDArray[Any], groups: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The nearest others of each sample and the weight of their votes; copies have none."""
-        distance, near = nearest(features, 2 * self.neighbours)
+        distance, near = nearest_among(features, 2 * self.neighbours)
         copy = distance <= SAME
         if groups is not None:
             copy |= (groups[near] == groups[:, None]) & (groups[:, None] >= 0)

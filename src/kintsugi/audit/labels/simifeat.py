@@ -27,7 +27,7 @@ from kintsugi.core.card import Card
 from kintsugi.core.errors import one_of, require
 from kintsugi.core.findings import Findings, Summary
 from kintsugi.ops.hoc import MOST, agreement, transition
-from kintsugi.ops.neighbours import nearest
+from kintsugi.ops.shared_neighbours import nearest_among
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,7 +113,7 @@ class SimiFeat:
 
 def _neighbours(features: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The ``k`` nearest that are no copies, and their weight; copies fill up with weight 0."""
-    distance, near = nearest(features, 2 * k)
+    distance, near = nearest_among(features, 2 * k)
     copy = distance <= SAME
     order = np.argsort(copy, axis=1, kind="stable")[:, :k]
     voice = np.where(copy, 0.0, np.clip(1.0 - distance, 1e-6, 1.0))
