@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from kintsugi.core.budget import BudgetSpent, check, within
+from kintsugi.core.budget import BudgetSpent, check, whole, within
 from kintsugi.core.progress import task, track
 
 
@@ -30,3 +30,13 @@ def test_the_tighter_bound_holds():
         check()
     with within(None):
         check()
+
+
+def test_whole_work_is_told_afterwards():
+    with within(0.0):
+        with whole():
+            check()
+            with pytest.raises(BudgetSpent), within(0.0):
+                check()
+        with pytest.raises(BudgetSpent):
+            check()

@@ -1,13 +1,23 @@
 """A training killed at any point goes on to the very weights and metrics of one that was not."""
 
+import types
 from pathlib import Path
 
 import pytest
 import torch
 from killing import Worker
 from safetensors.torch import load_file
+from training_nets import SmallNet, two_classes, weights
+
+from kintsugi.core import budget
+from kintsugi.core.run import Run
+from kintsugi.training.fit import fit
+from kintsugi.training.hooks import Hook
+from kintsugi.training.objective.erm import ERM
+from kintsugi.training.settings import Training
 
 STEPS = 28
+HOW = Training(epochs=2, batch_size=16, lr=0.01, checkpoint_every=2, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +49,40 @@ def test_a_finished_run_is_not_repeated(trainer, whole):
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert trainer.work(folder) == []
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_time_that_runs_out_within_a_step_or_a_hook_ends_training_after_it(tmp_path, monkeypatch):
+    """Objectives that attack and hooks that validate ask for the time too; training goes on to the same weights."""
+    clock = [0.0]
+    monkeypatch.setattr(budget, "time", types.SimpleNamespace(monotonic=lambda: clock[0]))
+    asked = []
+
+    def spend(at):
+        asked.append(at)
+        clock[0] += at in late
+        budget.check()
+
+    class Attacked(ERM):
+        def step(self, model, batch, optimizer):
+            spend(("step", optimizer.lr))  # another one at each step
+            return super().step(model, batch, optimizer)
+
+    class Validated(Hook):
+        def on_epoch(self, loop):
+            spend(("epoch", loop.epoch))
+
+    def trained(run):
+        model = SmallNet(seed=1)
+        fit(model, two_classes(40), Attacked(), how=HOW, hooks=[Validated()], rng=3, run=run)
+        return model
+
+    late = ()
+    whole, steps = trained(None), [*asked]
+    for at in steps:
+        late, run = (at,), Run(tmp_path / f"{steps.index(at)}")
+        asked.clear()
+        with pytest.raises(budget.BudgetSpent), budget.within(0.5):
+            trained(run)
+        late = ()
+        torch.testing.assert_close(weights(trained(run)), weights(whole), rtol=0, atol=0)
+        assert asked == steps  # nothing twice, and nothing left out

@@ -43,6 +43,16 @@ def within(seconds: float | None) -> Iterator[None]:
         _limit.reset(token)
 
 
+@contextlib.contextmanager
+def whole() -> Iterator[None]:
+    """Work inside this block is not left half done: where its time is spent, the next to ask after it is told."""
+    token = _limit.set(None)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
 def obey(stop: threading.Event) -> None:
     """From here on work in this context raises :class:`Stopped` once ``stop`` is set. For threads with a context of
     their own.

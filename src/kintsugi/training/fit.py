@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from kintsugi.core import progress
-from kintsugi.core.budget import BudgetSpent
+from kintsugi.core.budget import BudgetSpent, whole
 from kintsugi.core.errors import BadArgument, BadCheckpoint, BadData, KintsugiError
 from kintsugi.core.randomness import derive, numpy_rng
 from kintsugi.core.run import Run
@@ -195,7 +195,7 @@ class _Loop:
         with progress.task("training", self.total) as tracker:
             try:
                 tracker.advance(self.step)
-                while self._epoch(plan, tracker) and not self._over():
+                while not self._over() and self._epoch(plan, tracker) and not self._over():
                     plan = self._plan()
             except BudgetSpent:  # between two steps: more time goes on from here
                 self._flush()
@@ -208,12 +208,13 @@ class _Loop:
         for number, batch, last in self.feed.batches(plan, self._next):
             self._next, pending, met = number + 1, pending + 1, True
             closing = last or pending == self.how.accumulate
-            self._train(batch, closing)
-            del batch  # its memory is the next one's
-            if not closing:
-                continue
-            pending = 0
-            self._after_step(last)
+            with whole():  # an objective that attacks, or a hook that validates, asks whether there is time as well
+                self._train(batch, closing)
+                del batch  # its memory is the next one's
+                if not closing:
+                    continue
+                pending = 0
+                self._after_step(last)
             if time.monotonic() - shown > 0.1 or last:
                 tracker.advance(self.step - told, f"loss {self.latest['loss']:.4g}" if "loss" in self.latest else "")
                 told, shown = self.step, time.monotonic()
