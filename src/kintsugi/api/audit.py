@@ -47,7 +47,7 @@ AFTER = {
     "near_duplicates": ("broken_files",),
     "conflict_duplicates": ("broken_files", "near_duplicates"),
 }
-LONGEST = "near_duplicates"  # begun as soon as it can be: others wait for it
+FIRST = ("broken_files", "near_duplicates")  # begun as soon as they can be: they take longest, and others wait for them
 WHOLE = ("broken_files", "image_quality")  # these want the images that nobody can read as well
 COUNTED = ("label_errors", "confident_learning")  # these say how many labels are wrong, and take a review
 ANSWERED = ("label_errors", "class_overlap", "confident_learning", "aum", "cincer", "simifeat", "beta_mixture")
@@ -192,9 +192,10 @@ def in_turn(checks: Sequence[str], work: Callable[[str], T], *, learning: bool) 
         learning: heads are trained for the label checks, which must not learn from copies.
     """
     after = {name: ("near_duplicates",) if learning and name in ANSWERED else AFTER.get(name, ()) for name in checks}
-    begun = sorted(checks, key=lambda name: (name != "broken_files", name != LONGEST))
+    begun = sorted(checks, key=lambda name: (name not in FIRST, name != FIRST[0]))
+    jobs = [Job(name, partial(work, name), after[name], urgent=name in FIRST) for name in begun]
     with sharing_neighbours():
-        made = side_by_side([Job(name, partial(work, name), after[name]) for name in begun], "audit")
+        made = side_by_side(jobs, "audit")
     return [made[begun.index(name)] for name in checks]
 
 

@@ -11,8 +11,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 from kintsugi.core.budget import obey
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 
 _one_core = False
+_share: ContextVar[Callable[[], int] | None] = ContextVar("kintsugi_share", default=None)
 
 
 def cores() -> int:
@@ -31,6 +33,12 @@ def cores() -> int:
     if _one_core:
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_cores() -> int:
+    """Cores that this piece of work may use now: all, or its share while another one is more urgent."""
+    share = _share.get()
+    return cores() if share is None else share()
 
 
 def one_core() -> None:
@@ -47,7 +55,7 @@ def one_core() -> None:
 
 
 def on_all_cores(work: Callable[[P], T], parts: Iterable[P], *, most: int | None = None) -> Iterator[T]:
-    """What ``work`` makes of each part, in their order, on a thread a core.
+    """What ``work`` makes of each part, in their order, on a thread for each core that is free for it.
 
     For small operations, which threads of their own would not speed up: inside, each has one thread.
 
@@ -59,7 +67,8 @@ def on_all_cores(work: Callable[[P], T], parts: Iterable[P], *, most: int | None
     import torch
     from threadpoolctl import threadpool_limits
 
-    workers = max(1, min(cores(), most or cores()))
+    free = free_cores()
+    workers = max(1, min(free, most or free))
     pool = ThreadPoolExecutor(workers, thread_name_prefix="part", initializer=torch.set_num_threads, initargs=(1,))
     with threadpool_limits(1):
         try:
@@ -76,11 +85,13 @@ class Job(Generic[T]):
         name: no two have the same.
         work: what is done.
         after: names of those that must be done before; names of none are ignored.
+        urgent: others wait for it: it may use all cores, those that run beside it an even share.
     """
 
     name: str
     work: Callable[[], T]
     after: tuple[str, ...] = ()
+    urgent: bool = False
 
 
 def side_by_side(jobs: Sequence[Job[T]], name: str, *, workers: int = 2) -> list[T]:
@@ -111,6 +122,7 @@ def side_by_side(jobs: Sequence[Job[T]], name: str, *, workers: int = 2) -> list
                     waiting.remove(job)
                     context = copy_context()
                     context.run(obey, stop)
+                    context.run(_share.set, partial(_allowed, job, running, workers))
                     running[pool.submit(context.run, job.work)] = job
                     continue
                 require(bool(running), "after", [job.name for job in waiting], "names of jobs that can be done before")
@@ -121,6 +133,11 @@ def side_by_side(jobs: Sequence[Job[T]], name: str, *, workers: int = 2) -> list
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
     return [results[job.name] for job in jobs]
+
+
+def _allowed(job: Job[T], running: dict[Future[T], Job[T]], workers: int) -> int:
+    pressed = not job.urgent and any(other.urgent for other in [*running.values()])
+    return max(1, cores() // workers) if pressed else cores()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ extension.
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Callable
@@ -41,6 +42,7 @@ _SLACK = 3.0
 _STARTS = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
 # Files up to this size are read in one go before they are decoded: many small reads cost more than a small file does.
 _AT_ONCE = 2**20
+_PART = 2**16  # bytes that are asked for first: room for many is slow to make beside a small file
 
 # Image files that not every Pillow decodes: never taken for "other files" by their names.
 FOREIGN = frozenset((".avif", ".heic", ".heif", ".jxl"))
@@ -177,8 +179,16 @@ def _opened(content: Content, where: str, at_once: int = 0) -> Image.Image:
 
 
 def _start(path: Path, count: int) -> bytes:
-    with path.open("rb") as file:
-        return file.read(count)
+    """The first bytes of a file, with few calls of the system: each lets other threads take the interpreter away."""
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        held = part = os.read(file, min(count, _PART))
+        while part and len(held) < count:  # until nothing comes: a read may give less than there is
+            part = os.read(file, min(count - len(held), 16 * len(part)))
+            held += part
+        return held
+    finally:
+        os.close(file)
 
 
 def _reason(error: Exception) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from kintsugi.core.errors import BadData, one_of, require
 from kintsugi.core.optional import available, need
-from kintsugi.core.side_by_side import cores, on_all_cores
+from kintsugi.core.side_by_side import free_cores, on_all_cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +22,9 @@ ENGINES = ("auto", "exact", "faiss")
 SPARE = 4  # candidates kept beyond k, so that rounding in the matrix product loses none
 TALL = 128  # rows of a block where columns are many: enough for products to be fast
 FLOATS = 2**20  # distances that a core's block holds at least
-GROUP = 32  # columns of a block of which the best is looked at first
+CACHED = 2**18  # numbers that a core's cache holds
+FEW = 40  # columns for each of the best from which these are picked in groups
+GROUP = 0.6  # size of a group, of the root of columns for each of the best: there it took least, 500 to 60,000 columns
 LARGE = 200_000  # rows from which `auto` takes a faiss index, when faiss is there
 
 
@@ -33,7 +35,7 @@ def nearest(
     *,
     metric: str = "cosine",
     engine: str = "auto",
-    memory: int = 64,
+    memory: int = 32,
     device: str = "cpu",
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The ``k`` nearest rows of ``base`` for each row of ``query``.
@@ -73,7 +75,7 @@ def nearest(
         rows = _indexed(points, asked, kept, query is None)
     else:
         rows = _exact(points, asked, kept, query is None, memory, device)
-    distance, rows = _ranked(points, asked, rows, metric, memory)
+    distance, rows = _ranked(points, asked, rows, metric)
     return distance[:, :k], rows[:, :k]
 
 
@@ -114,7 +116,7 @@ def _exact(
 
     centre = points.mean(axis=0)  # differences do not care, and small numbers cancel less
     points, asked = points - centre, asked - centre
-    threads = cores() if device == "cpu" else 1
+    threads = free_cores() if device == "cpu" else 1
     room = max(memory * 2**20 // (4 * threads), FLOATS)
     wide = min(len(points), max(k + 1, room // min(len(asked), TALL)))
     high = max(1, min(len(asked), room // wide))
@@ -137,7 +139,8 @@ def _exact(
         return np.asarray(rows.cpu().numpy())
 
     tops = range(0, len(asked), high)
-    return np.concatenate([*(map(block, tops) if min(threads, len(tops)) == 1 else on_all_cores(block, tops))])
+    alone_with_all = min(threads, len(tops)) == 1  # then the products have the cores
+    return np.concatenate([*(map(block, tops) if alone_with_all else on_all_cores(block, tops, most=threads))])
 
 
 def best_of_rows(values: Any, k: int, *, largest: bool) -> tuple[Any, Any]:
@@ -148,13 +151,15 @@ def best_of_rows(values: Any, k: int, *, largest: bool) -> tuple[Any, Any]:
     """
     import torch
 
-    count, wide = values.shape[1], values.shape[1] // GROUP
-    if wide < 4 * k:
+    count = values.shape[1]
+    if count < FEW * k:
         return values.topk(k, dim=1, largest=largest)
-    grouped = values[:, : wide * GROUP].unflatten(1, (GROUP, wide))  # column j stands for j, j + wide, ...
-    groups = (grouped.amax(1) if largest else grouped.amin(1)).topk(k, dim=1, largest=largest)[1]
-    places = (groups[:, None] + wide * torch.arange(GROUP, device=values.device)[:, None]).flatten(1)
-    rest = torch.arange(wide * GROUP, count, device=values.device).expand(len(values), -1)
+    high = int(GROUP * (count / k) ** 0.5)
+    wide = count // high
+    grouped = values[:, : wide * high].unflatten(1, (high, wide))  # column j stands for j, j + wide, ...
+    groups = (grouped.amax(1) if largest else grouped.amin(1)).topk(k, dim=1, largest=largest, sorted=False)[1]
+    places = (groups[:, None] + wide * torch.arange(high, device=values.device)[:, None]).flatten(1)
+    rest = torch.arange(wide * high, count, device=values.device).expand(len(values), -1)
     places = torch.cat([places, rest], 1)
     near, first = values.gather(1, places).topk(k, dim=1, largest=largest)
     return near, places.gather(1, first)
@@ -181,11 +186,10 @@ def _indexed(points: NDArray[np.float32], asked: NDArray[np.float32], k: int, al
 
 
 def _ranked(
-    points: NDArray[np.float32], asked: NDArray[np.float32], rows: NDArray[np.int64], metric: str, memory: int
+    points: NDArray[np.float32], asked: NDArray[np.float32], rows: NDArray[np.int64], metric: str
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    k = rows.shape[1]
     exact = np.empty(rows.shape, dtype=np.float32)
-    step = max(1, memory * 2**20 // (8 * k * points.shape[1]))
+    step = max(1, CACHED // (rows.shape[1] * points.shape[1]))
     for top in range(0, len(asked), step):
         part = slice(top, top + step)
         apart = asked[part, None, :] - points[rows[part]]

@@ -71,7 +71,7 @@ class Seen:
                 for row, one in zip(rows.tolist(), image, strict=True):
                     digest[row] = known[row] or _hash(one, salt)
                 if pictures:
-                    small[rows] = [resized(one, (picture.SIDE, picture.SIDE), "squash") for one in image]
+                    small[rows] = _small(image)
                 if encoder is not None:
                     made.update(zip(rows.tolist(), self._encoded(image, turns), strict=True))
                 tracker.advance(len(rows))
@@ -100,7 +100,7 @@ class Seen:
         for images in self._alike_in_size(places):
             copies, flipped = picture.changed(images, rng)
             these = slice(done, done := done + len(images))
-            small[these] = [resized(copy, (picture.SIDE, picture.SIDE), "squash") for copy in copies]
+            small[these] = _small(copies)
             mirrored[these] = flipped
             if self._encoder is not None:
                 own, other = self.vectors[places[these]].astype(np.float64), self._encoded(copies, 1)[:, 0]
@@ -160,6 +160,13 @@ def _pixels(data: ImageSet, row: int) -> int:
     except BadImage:  # decoding meets it again, and records it
         return 0
     return int(height * width)
+
+
+def _small(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    side = (picture.SIDE, picture.SIDE)
+    if images.shape[1:3] == side:
+        return images
+    return np.stack([resized(one, side, "squash") for one in images])
 
 
 def _hash(image: NDArray[np.uint8], salt: bytes) -> bytes:
