@@ -7,14 +7,13 @@ from kintsugi.core import registry
 
 
 def test_however_many_threads_ask_the_files_are_read_once(monkeypatch):
-    scans, scan = [], registry._scan
+    before, scans, scan = registry.entries(), [], registry._scan
 
     def counted():
         scans.append(1)
         return scan()
 
     monkeypatch.setattr(registry, "_scan", counted)
-    before = registry.entries()
     registry._entries.cache_clear()
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)

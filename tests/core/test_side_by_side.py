@@ -12,7 +12,7 @@ import torch
 from kintsugi.core.budget import BudgetSpent, within
 from kintsugi.core.errors import BadArgument
 from kintsugi.core.progress import track
-from kintsugi.core.side_by_side import Job, on_all_cores, side_by_side
+from kintsugi.core.side_by_side import Job, free_cores, on_all_cores, side_by_side
 
 
 @pytest.fixture(autouse=True)
@@ -114,3 +114,25 @@ def test_a_process_among_many_takes_one_core():
     code += "print(cores(), torch.get_num_threads())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1", "1"]
+
+
+def test_beside_urgent_work_the_rest_takes_its_share_and_later_all_cores():
+    both, told = threading.Barrier(2, timeout=10), threading.Event()
+
+    def urgent():
+        both.wait()
+        told.wait(10)
+        return [free_cores()]
+
+    def other():
+        both.wait()
+        found = [free_cores(), len({*on_all_cores(lambda _: threading.get_ident(), range(50))})]
+        told.set()
+        while free_cores() < 4:  # until the urgent one is known to be done
+            time.sleep(0.01)
+        return [*found, free_cores()]
+
+    (all_of_them,), (share, threads, later) = side_by_side([Job("a", urgent, urgent=True), Job("b", other)], "test")
+    assert (all_of_them, share, later) == (4, 2, 4)
+    assert threads <= 2
+    assert free_cores() == 4
