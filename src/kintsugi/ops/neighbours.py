@@ -86,15 +86,22 @@ def unit(points: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(points / np.where(length > 0, length, 1), dtype=np.float32)
 
 
-def pair_cosine(vectors: NDArray[np.float32], pairs: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Cosine of pairs of rows ``[P, 2]`` of unit vectors, exact for near ones: 1 - |u - v|^2 / 2."""
-    found = np.empty(len(pairs))
-    step = max(1, 2**21 // max(1, vectors.shape[1]))
-    for top in range(0, len(pairs), step):
+def pair_cosine(
+    vectors: NDArray[np.float32], pairs: NDArray[np.int64], other: NDArray[np.float32] | None = None
+) -> NDArray[np.float64]:
+    """Cosine of pairs of rows ``[P, 2]`` of unit vectors (the second of ``other``), exact for near ones:
+    1 - |u - v|^2 / 2.
+    """
+    second = vectors if other is None else other
+    step = max(1, CACHED // max(1, vectors.shape[1]))
+
+    def part(top: int) -> NDArray[np.float64]:
         left, right = pairs[top : top + step].T
-        apart = vectors[left] - vectors[right]
-        found[top : top + step] = 1 - np.einsum("pd,pd->p", apart, apart) / 2
-    return found
+        apart = vectors[left] - second[right]
+        return np.asarray(1 - np.einsum("pd,pd->p", apart, apart).astype(np.float64) / 2)
+
+    tops = range(0, len(pairs), step)
+    return np.concatenate([np.zeros(0), *(map(part, tops) if len(tops) < 2 else on_all_cores(part, tops))])
 
 
 def checked(name: str, points: NDArray[Any]) -> NDArray[np.float32]:
@@ -139,8 +146,9 @@ def _exact(
         return np.asarray(rows.cpu().numpy())
 
     tops = range(0, len(asked), high)
-    alone_with_all = min(threads, len(tops)) == 1  # then the products have the cores
-    return np.concatenate([*(map(block, tops) if alone_with_all else on_all_cores(block, tops, most=threads))])
+    if min(threads, len(tops)) == 1:  # the cores go to the products
+        return np.concatenate([*map(block, tops)])
+    return np.concatenate([*on_all_cores(block, tops, most=threads)])
 
 
 def best_of_rows(values: Any, k: int, *, largest: bool) -> tuple[Any, Any]:

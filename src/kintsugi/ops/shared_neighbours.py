@@ -44,6 +44,8 @@ class _Table:
             found = self._found.get(name)
             if found is None:
                 found = nearest(points, name[1])
+                for part in found:
+                    part.flags.writeable = False  # the next to ask gets the same
                 with self._lock:
                     held = sum(part.nbytes for near in (*self._found.values(), found) for part in near)
                     if held <= MOST:

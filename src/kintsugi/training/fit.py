@@ -195,6 +195,7 @@ class _Loop:
         with progress.task("training", self.total) as tracker:
             try:
                 tracker.advance(self.step)
+                # Over from the start where time ran out after the last step.
                 while not self._over() and self._epoch(plan, tracker) and not self._over():
                     plan = self._plan()
             except BudgetSpent:  # between two steps: more time goes on from here

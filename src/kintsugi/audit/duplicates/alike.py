@@ -20,7 +20,7 @@ from kintsugi.audit.duplicates.grouping import coded, decoded, unique_pairs
 from kintsugi.core.optional import available
 from kintsugi.core.progress import task
 from kintsugi.core.side_by_side import on_all_cores
-from kintsugi.ops.neighbours import LARGE, best_of_rows, nearest, unit
+from kintsugi.ops.neighbours import LARGE, best_of_rows, nearest, pair_cosine, unit
 from kintsugi.ops.shared_neighbours import nearest_among
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ TAIL = 0.8  # quantile at which look-alikes' tail begins: where a third of image
 PARTS, LEAST = 8, 1000  # in which the promising pairs are looked at, and how many one holds at least
 YIELD, FAR = 0.02, 6.0  # share of a part that must lie so many scales beyond the tail of look-alikes to go on
 MANY, CONDENSED = 4000, 96  # pictures from which halves of descriptors are condensed, and to how many numbers
-PART = 512  # pairs whose vectors fit a cache
 ROOM = 2**23  # cosines held at a time by each core
 
 
@@ -98,7 +97,7 @@ class Neighbourhood:
             self._level = WIDE * level(seen[0])
             found = [seen[1], *(nearest(views[0], k, view)[1] for view in views[1:])]
             met = unique_pairs(np.concatenate([neighbour_pairs(rows[:, :k]) for rows in found]))[0]
-            ways = np.stack([cosine(plain, met), cosine(plain, met, mirror)])
+            ways = np.stack([pair_cosine(plain, met), pair_cosine(plain, met, mirror)])
             made.append(np.concatenate([met, ways.argmax(axis=0)[:, None]], axis=1))
         every = np.concatenate(made)
         code = np.unique(2 * coded(every[:, :2], len(small)) + every[:, 2])
@@ -106,12 +105,12 @@ class Neighbourhood:
         flat, first = self.pairs[:, :2], np.empty(len(self.pairs))
         for way, other in enumerate((plain, mirror)):
             these = self.pairs[:, 2] == way
-            first[these] = cosine(plain, flat[these], other)
+            first[these] = pair_cosine(plain, flat[these], other)
         self.first = fisher(first) - levels[flat].mean(axis=1)
         self.level = LEVEL * levels
         self.encoded = self.upright = None
         if views:
-            self.upright = cosine(views[0], flat)
+            self.upright = pair_cosine(views[0], flat)
             best = np.max([self.upright, *(_either(views[0], flat, view) for view in views[1:])], axis=0)
             self.encoded = fisher(best) - self._level[flat].mean(axis=1)
 
@@ -230,23 +229,9 @@ def best_way(pairs: NDArray[np.int64], value: NDArray[np.float64]) -> NDArray[np
     return order[first]
 
 
-def cosine(
-    vectors: NDArray[np.float32], pairs: NDArray[np.int64], other: NDArray[np.float32] | None = None
-) -> NDArray[np.float64]:
-    """Cosine of pairs of unit vectors (the second of ``other``), exact for near ones: 1 - |u - v|^2 / 2."""
-    second = vectors if other is None else other
-
-    def part(top: int) -> NDArray[np.float64]:
-        left, right = pairs[top : top + PART, :2].T
-        apart = vectors[left] - second[right]
-        return 1 - np.einsum("pd,pd->p", apart, apart) / 2
-
-    return np.concatenate([np.zeros(0), *on_all_cores(part, range(0, len(pairs), PART))])
-
-
 def _either(upright: NDArray[np.float32], pairs: NDArray[np.int64], turned: NDArray[np.float32]) -> NDArray[np.float64]:
     """Cosine of the one upright and the other turned, whichever is more alike."""
-    return np.maximum(cosine(upright, pairs, turned), cosine(upright, pairs[:, ::-1], turned))
+    return np.maximum(pair_cosine(upright, pairs, turned), pair_cosine(upright, pairs[:, ::-1], turned))
 
 
 def _with_way(pairs: NDArray[np.int64], way: int) -> NDArray[np.int64]:

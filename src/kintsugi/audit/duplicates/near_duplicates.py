@@ -45,7 +45,6 @@ from kintsugi.audit.duplicates.alike import (
     Neighbourhood,
     alike,
     best_way,
-    cosine,
     fisher,
     looked,
     neighbour_pairs,
@@ -55,7 +54,7 @@ from kintsugi.audit.duplicates.seen import Seen
 from kintsugi.core.card import Card
 from kintsugi.core.errors import BadArgument, one_of, require
 from kintsugi.core.findings import Finding, Findings, Summary
-from kintsugi.ops.neighbours import nearest, unit
+from kintsugi.ops.neighbours import nearest, pair_cosine, unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -208,7 +207,7 @@ class NearDuplicates:
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], list[dict[str, Any]], cuts.Cut]:
         vectors = unit(seen.vectors[single])
         pairs = neighbour_pairs(nearest(vectors, self.k)[1])
-        value = fisher(cosine(vectors, pairs))
+        value = fisher(pair_cosine(vectors, pairs))
         planted = None
         if self.encoder is not None and len(single):
             chosen = rng.integers(len(single), size=min(PLANTED, 4 * len(single)))
@@ -217,7 +216,7 @@ class NearDuplicates:
         drawn = np.zeros(0)
         if self.threshold == "selfclean" and len(vectors) > 1:
             random = rng.integers(len(vectors), size=(DRAWN, 2))
-            drawn = cosine(vectors, random[random[:, 0] != random[:, 1]])
+            drawn = pair_cosine(vectors, random[random[:, 0] != random[:, 1]])
         cut = self._cut(value, value, len(pairs), planted, drawn, len(vectors), 1.0)
         return single[pairs], value, [{}] * len(pairs), cut
 

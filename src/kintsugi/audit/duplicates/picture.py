@@ -163,19 +163,18 @@ def changed(small: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray
     if not n:
         return small, np.zeros(0, dtype=bool)
     image = torch.from_numpy(small).permute(0, 3, 1, 2).float()
-    drawn_by = [  # image by image, so that nothing depends on how many are changed at a time
-        (rng.integers(4), rng.uniform(-1, 1, 3), rng.uniform(-0.1, 0.1), rng.standard_normal(small.shape[1:]))
-        for _ in range(n)
-    ]
-    kinds, drawns, exposure, noise = map(np.array, zip(*drawn_by, strict=True))
-    kind, drawn = torch.from_numpy(kinds), torch.from_numpy(drawns).float()
+    kinds, draws, exposure, noise = np.empty(n, int), np.empty((n, 3)), np.empty((n, 1, 1, 1)), np.empty(small.shape)
+    for i in range(n):  # image by image, so that nothing depends on how many are changed at a time
+        kinds[i], draws[i], exposure[i] = rng.integers(4), rng.uniform(-1, 1, 3), rng.uniform(-0.1, 0.1)
+        rng.standard_normal(out=noise[i])
+    kind, drawn = torch.from_numpy(kinds), torch.from_numpy(draws).float()
     scale, shift = torch.ones(n), torch.zeros(n, 2)
     shift[kind == 2] = 0.12 * drawn[kind == 2, :2]
     scale[kind == 3] = 0.9 + 0.05 * drawn[kind == 3, 2]
     shift[kind == 3] = (1 - scale[kind == 3])[:, None] * drawn[kind == 3, :2]
     image = torch.where((kind == 1)[:, None, None, None], image.flip(3), image)
     moved = _moved(image, torch.cat([shift, scale.log()[:, None]], 1)).permute(0, 2, 3, 1).numpy()
-    made = moved * (1 + exposure[:, None, None, None]) + 255 * 0.02 * noise
+    made = moved * (1 + exposure) + 255 * 0.02 * noise
     return np.clip(np.rint(made), 0, 255).astype(np.uint8), (kind == 1).numpy()
 
 

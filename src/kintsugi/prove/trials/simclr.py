@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from kintsugi.audit.content.off_topic import OffTopic
-from kintsugi.audit.duplicates.alike import cosine, neighbour_pairs
+from kintsugi.audit.duplicates.alike import neighbour_pairs
 from kintsugi.audit.labels.neighbour_ratio import neighbour_ratio
 from kintsugi.core.batch import Outputs
 from kintsugi.core.errors import one_of
@@ -19,7 +19,7 @@ from kintsugi.data.imageset import ImageSet
 from kintsugi.metrics.average_precision import average_precision
 from kintsugi.models.cache import embed
 from kintsugi.models.encoder import PixelEncoder, TowerEncoder
-from kintsugi.ops.neighbours import nearest, unit
+from kintsugi.ops.neighbours import nearest, pair_cosine, unit
 from kintsugi.prove.seeded import Measured, Seeded
 from kintsugi.prove.trial import Claim
 from kintsugi.training.self_supervised import Tower, train_encoder
@@ -96,5 +96,5 @@ def _pairs(features: NDArray[Any], data: ImageSet, truth: Truth) -> float:
     true = np.sort([[place[a], place[b]] for a, b in truth.pairs], axis=1)
     hit = np.isin(pairs @ [len(data), 1], true @ [len(data), 1])
     missed = len(true) - int(hit.sum())
-    score = np.concatenate([cosine(vectors, pairs), np.full(missed, -2.0)])
+    score = np.concatenate([pair_cosine(vectors, pairs), np.full(missed, -2.0)])
     return float(average_precision(score, np.concatenate([hit, np.ones(missed, dtype=bool)])))
